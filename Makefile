@@ -1,0 +1,49 @@
+# Two commands for a fresh clone, each complete on its own: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+JOBS ?= 2
+export OMP_NUM_THREADS = 1
+
+.PHONY: demo test lint types unit nightly bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/qleaky-export demo -o demo
+
+test: lint types unit
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(JOBS) -m "not nightly and not gpu"
+
+nightly: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(JOBS) -m "nightly and not gpu"
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/quantizers.py
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+
+# torch first and exactly as pinned, so that nothing else pulls in a build with CUDA.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable ".[test,dev,peers]"
+	touch $@

@@ -1,0 +1,2 @@
+from qleaky.neuron import Leaky
+from qleaky import surrogate

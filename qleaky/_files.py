@@ -1,0 +1,75 @@
+"""Writing files so that nothing half-written is ever left behind, and reading them with clear errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from qleaky.errors import ArtefactError, OutputError
+
+MAX_ARTEFACT_BYTES = 2 << 30
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to a temporary name beside ``path``, then rename: the old file or the whole new one, never a part.
+
+    Raises:
+        OutputError: the folder is missing, unwritable or full; ``path`` is as it was before.
+    """
+    target = Path(path)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {target}: {error.strerror or error}. Nothing was changed; choose a folder that exists, "
+            f"is writable and has {len(data):,} bytes free."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create an output folder, with its parents, if it is not there.
+
+    Raises:
+        OutputError: it cannot be created or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"Cannot write to folder {folder}: {error.strerror or error}. Choose another folder.") from error
+    return folder
+
+
+def read_file(path: str | os.PathLike[str], kind: str) -> bytes:
+    """The bytes of a file that holds a ``kind``.
+
+    Raises:
+        ArtefactError: it is missing, unreadable or absurdly large.
+    """
+    try:
+        size = Path(path).stat().st_size
+        if size > MAX_ARTEFACT_BYTES:
+            raise ArtefactError(f"{path} has {size:,} bytes, more than the {MAX_ARTEFACT_BYTES:,} a {kind} may have.")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"Cannot read {kind} {path}: {error.strerror or error}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,345 @@
+"""``Leaky``: the leaky integrate-and-fire layer, a drop-in for snntorch's with deployable dynamics."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from qleaky._lif import LIFRule, StraightThrough, lif_step
+from qleaky._sequence import can_fuse, lif_sequence
+from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay, choice
+from qleaky.errors import InputError, UsageError
+from qleaky.quantizers import FixedPoint
+from qleaky.surrogate import atan
+
+Number = float | Tensor
+Quantizer = Callable[[Tensor], Tensor]
+_live: weakref.WeakSet[Leaky] = weakref.WeakSet()
+
+
+class _ForOneOrAll:
+    """A method that acts on its instance, or, called on the class, on every live instance of it."""
+
+    def __init__(self, method: Callable[[Leaky], None]) -> None:
+        self.method = method
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]
+
+    def __get__(self, instance: Leaky | None, owner: type[Leaky]) -> Callable[[], None]:
+        return functools.partial(self._call, instance, owner)
+
+    def _call(self, instance: Leaky | None, owner: type[Leaky]) -> None:
+        for layer in [instance] if instance is not None else list(_live):
+            if isinstance(layer, owner):
+                self.method(layer)
+
+
+class Leaky(nn.Module):
+    r"""First-order leaky integrate-and-fire layer.
+
+    ::
+
+        R    = H(U[t-1] - theta)
+        U[t] = quantize(beta * U[t-1] + I[t] - R * theta)       reset_mechanism="subtract"
+        U[t] = quantize(beta * (1 - R) * U[t-1] + I[t])         "zero"; "none" leaves R out
+        S[t] = H(U[t] - theta) * graded_spikes_factor
+
+    with H(x) = 1 for x > 0, else 0, and beta clipped to [0, 1]. In float32 it equals snntorch 1.0.0's ``Leaky`` bit for
+    bit, gradients included; docs/differences.md lists where it deliberately does not, and why.
+
+    Args:
+        beta: decay of the membrane per step, a number or a tensor that broadcasts to one sample.
+        threshold: theta.
+        spike_grad: surrogate gradient, one of :mod:`qleaky.surrogate` or any callable; None is ``atan()``.
+        surrogate_disable: fire without a gradient.
+        init_hidden: the layer keeps its membrane itself; ``forward`` then takes no ``mem``.
+        inhibition: only the neuron with the largest U - theta over dim 1 may fire.
+        learn_beta: make beta a parameter.
+        learn_threshold: make the threshold a parameter.
+        reset_mechanism: "subtract", "zero" or "none".
+        state_quant: state quantizer, a callable mem -> mem such as :class:`qleaky.FixedPoint`; False for none.
+        output: return (spk, mem) also with ``init_hidden``.
+        graded_spikes_factor: spikes are multiplied by it.
+        learn_graded_spikes_factor: make it a parameter.
+        reset_delay: the reset acts one step after the spike; False: in the same step, as snntorch does it.
+        decay: ``MulShift`` or ``ShiftDecay``: beta snaps to what that operator can do, with a straight-through gradient.
+        reset_timing: "delayed", "same_step" (what chips do) or "undelayed"; None follows ``reset_delay``.
+        compare: "strict" (U > theta) or "inclusive" (U >= theta).
+        rounding_site: "sum", or "decay": the decayed term is rounded on its own first, as most hardware does.
+
+    Raises:
+        InputError: a parameter that is NaN, an unknown mode, a quantizer that is not callable.
+        UsageError: options that exclude each other.
+
+    Shapes: ``input_`` and ``mem`` (B, ...), equal; ``sequence`` takes (T, B, ...).
+
+    >>> lif = Leaky(beta=0.5, threshold=1.0)
+    >>> spk, mem = lif(torch.tensor([[0.5, 1.5]]))
+    >>> spk, mem = lif(torch.tensor([[0.5, 0.0]]), mem)
+    >>> spk.tolist(), mem.tolist()
+    ([[0.0, 0.0]], [[0.75, -0.25]])
+    """
+
+    beta: Tensor
+    threshold: Tensor
+    graded_spikes_factor: Tensor
+    reset_mechanism_val: Tensor
+    mem: Tensor
+    reset: Tensor
+
+    def __init__(
+        self,
+        beta: Number,
+        threshold: Number = 1.0,
+        spike_grad: Callable[[Tensor], Tensor] | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
+        reset_mechanism: str = "subtract",
+        state_quant: Quantizer | Literal[False] | None = False,
+        output: bool = False,
+        graded_spikes_factor: Number = 1.0,
+        learn_graded_spikes_factor: bool = False,
+        reset_delay: bool = True,
+        *,
+        decay: Decay | None = None,
+        reset_timing: str | None = None,
+        compare: str = "strict",
+        rounding_site: str = "sum",
+    ) -> None:
+        super().__init__()
+        mechanism = choice(ResetMechanism, reset_mechanism, "Leaky", "reset_mechanism")
+        self._reset_timing = _timing(reset_timing, reset_delay)
+        self.compare = choice(Compare, compare, "Leaky", "compare")
+        self.rounding_site = choice(RoundingSite, rounding_site, "Leaky", "rounding_site")
+        self.decay = _checked_decay(decay, self.rounding_site, state_quant)
+        self.spike_grad = _callable(atan() if spike_grad is None else spike_grad, "spike_grad")
+        self.state_quant = _callable(state_quant, "state_quant") if state_quant not in (False, None) else False
+        self.surrogate_disable, self.init_hidden = surrogate_disable, init_hidden
+        self.inhibition, self.output = inhibition, output
+        self._hold("threshold", threshold, learn_threshold)
+        self._hold("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor)
+        self.register_buffer("reset_mechanism_val", torch.tensor(0))
+        self.reset_mechanism = mechanism
+        self._hold("beta", beta, learn_beta)
+        self.register_buffer("mem", torch.zeros(0), persistent=False)
+        _live.add(self)
+
+    def _hold(self, name: str, value: Number, learn: bool) -> None:
+        """Register a setting under snntorch's name, as parameter or as buffer."""
+        tensor = torch.as_tensor(value).detach().clone()
+        tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+        if tensor.isnan().any():
+            raise InputError(f"Leaky: {name}={value} holds NaN; it must be a number.")
+        if learn:
+            self.register_parameter(name, nn.Parameter(tensor))
+        else:
+            self.register_buffer(name, tensor)
+
+    @property
+    def reset_mechanism(self) -> ResetMechanism:
+        """The reset mechanism; setting it, or loading a checkpoint, changes what the layer does."""
+        return self._reset_mechanism
+
+    @reset_mechanism.setter
+    def reset_mechanism(self, value: str) -> None:
+        self._reset_mechanism = choice(ResetMechanism, value, "Leaky", "reset_mechanism")
+        self.reset_mechanism_val.fill_(list(ResetMechanism).index(self._reset_mechanism))
+
+    @property
+    def reset_timing(self) -> ResetTiming:
+        """When the reset acts; the one truth behind ``reset_delay``."""
+        return self._reset_timing
+
+    @reset_timing.setter
+    def reset_timing(self, value: str) -> None:
+        self._reset_timing = choice(ResetTiming, value, "Leaky", "reset_timing")
+
+    @property
+    def reset_delay(self) -> bool:
+        """snntorch's name: True is "delayed", False "undelayed"."""
+        return self._reset_timing is ResetTiming.DELAYED
+
+    @reset_delay.setter
+    def reset_delay(self, value: bool) -> None:
+        self._reset_timing = ResetTiming.DELAYED if value else ResetTiming.UNDELAYED
+
+    @property
+    def rule(self) -> LIFRule:
+        """The dynamics, as one frozen description."""
+        return LIFRule(
+            self.reset_mechanism,
+            self.reset_timing,
+            self.compare,
+            self.decay,
+            self.rounding_site,
+            self.state_quant or None,
+            None if self.surrogate_disable else self.spike_grad,
+            self.inhibition,
+        )
+
+    def effective_beta(self) -> Tensor:
+        """The decay factor of the forward pass: beta clipped to [0, 1], then snapped to the decay operator's grid."""
+        clipped = self.beta.clamp(0, 1)
+        if self.decay is None:
+            return clipped
+        if self.decay.beta is not None:
+            snapped = torch.full_like(clipped, self.decay.beta)
+        else:
+            scale = float(1 << self.decay.n)  # type: ignore[union-attr]
+            snapped = torch.round(clipped.detach() * scale) / scale
+        value: Tensor = StraightThrough.apply(clipped, snapped.detach())  # type: ignore[no-untyped-call]
+        return value
+
+    def forward(self, input_: Tensor, mem: Tensor | None = None) -> Any:
+        """One time step: ``(spk, mem)``, or ``spk`` alone with ``init_hidden`` and without ``output``.
+
+        Raises:
+            UsageError: ``mem`` together with ``init_hidden=True``.
+            InputError: ``mem`` of another shape or dtype than ``input_``.
+        """
+        old = self._membrane_for(input_, mem)
+        spk, self.mem, self.reset = lif_step(
+            self.rule, input_, old, self.effective_beta(), self.threshold, self.graded_spikes_factor
+        )
+        return spk if self.init_hidden and not self.output else (spk, self.mem)
+
+    def sequence(self, currents: Tensor, mem: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """All time steps at once: currents (T, B, ...) -> spikes and membranes, each (T, B, ...).
+
+        Equals the loop over :meth:`forward` bit for bit, gradients included, and is several times faster. ``mem=None``
+        starts from zero, or with ``init_hidden`` from the layer's own membrane; the last membrane is kept as ``self.mem``.
+
+        Raises:
+            UsageError, InputError: as :meth:`forward`, and for T = 0.
+        """
+        if currents.ndim < 1 or currents.shape[0] == 0:
+            raise InputError(f"Leaky.sequence: currents of shape {tuple(currents.shape)}; pass (T, B, ...) with T >= 1.")
+        steps = currents.unbind(0)
+        fresh = mem is None and not self.init_hidden
+        old = torch.zeros_like(steps[0], requires_grad=False) if fresh else self._membrane_for(steps[0], mem)
+        rule, numbers = self.rule, (self.effective_beta(), self.threshold, self.graded_spikes_factor)
+        if can_fuse(rule, currents, old, *numbers):
+            spks, mems = lif_sequence(rule, currents, old, *numbers)
+        else:
+            spks, mems = _loop(rule, steps, old, *numbers)
+        self.mem = mems[-1]
+        return spks, mems
+
+    def _membrane_for(self, input_: Tensor, mem: Tensor | None) -> Tensor:
+        """U[t-1] for an input: the one passed in, the layer's own, or zeros where there is none yet."""
+        if mem is None:
+            return self.mem if self.mem.shape == input_.shape else torch.zeros_like(input_, requires_grad=False)
+        if self.init_hidden:
+            raise UsageError(
+                "Leaky: `mem` was passed although init_hidden=True, where the layer keeps its membrane itself. "
+                "Drop the argument, or construct the layer with init_hidden=False."
+            )
+        if mem.shape != input_.shape:
+            return self._restart(input_, mem)
+        if mem.dtype != input_.dtype and mem.dtype != self._promoted(input_):
+            raise InputError(
+                f"Leaky: mem has dtype {mem.dtype}, input_ {input_.dtype}; both must be the same. Convert one of them."
+            )
+        return mem
+
+    def _restart(self, input_: Tensor, mem: Tensor) -> Tensor:
+        """Zeros for an unused membrane (``reset_mem`` before the first step) or one of a batch of another size, else an error."""
+        if mem.shape == (0,):
+            return torch.zeros_like(input_, requires_grad=False)
+        own = mem.shape == self.mem.shape and mem.ndim == input_.ndim > 1 and mem.shape[1:] == input_.shape[1:]
+        if not own:
+            raise InputError(
+                f"Leaky: mem has shape {tuple(mem.shape)}, input_ {tuple(input_.shape)}; both must be equal. "
+                f"Pass mem=None to start from zero."
+            )
+        warnings.warn(
+            f"Leaky: the batch changed from {mem.shape[0]} to {input_.shape[0]} samples; its membrane starts at zero. "
+            f"Pass mem=None at the start of a batch to say so.",
+            stacklevel=4,
+        )
+        return torch.zeros_like(input_, requires_grad=False)
+
+    def _promoted(self, input_: Tensor) -> torch.dtype:
+        """The dtype that the step's own arithmetic gives membranes (mixed precision)."""
+        return torch.promote_types(torch.promote_types(input_.dtype, self.beta.dtype), self.threshold.dtype)
+
+    def reset_mem(self) -> Tensor:
+        """Set the membrane to zero and return it."""
+        self.mem = torch.zeros_like(self.mem, requires_grad=False)
+        return self.mem
+
+    def init_leaky(self) -> Tensor:
+        """Deprecated: use :meth:`reset_mem`."""
+        warnings.warn("Leaky.init_leaky is deprecated; use Leaky.reset_mem.", DeprecationWarning, stacklevel=2)
+        return self.reset_mem()
+
+    @_ForOneOrAll
+    def detach_hidden(self) -> None:
+        """Cut the membrane from the graph of past steps (truncated backpropagation); on the class: of all live layers."""
+        self.mem = self.mem.detach()
+
+    @_ForOneOrAll
+    def reset_hidden(self) -> None:
+        """Set the membrane to zero; on the class: of all live layers."""
+        self.reset_mem()
+
+    def extra_repr(self) -> str:
+        beta = f"{self.beta.item():g}" if self.beta.numel() == 1 else f"shape {tuple(self.beta.shape)}"
+        theta = f"{self.threshold.item():g}" if self.threshold.numel() == 1 else f"shape {tuple(self.threshold.shape)}"
+        return f"beta={beta}, threshold={theta}, reset={self.reset_mechanism}/{self.reset_timing}, compare={self.compare}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._reset_mechanism = list(ResetMechanism)[int(self.reset_mechanism_val)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy: the membrane without the graph it came from."""
+        state = self.__dict__.copy()
+        state["_buffers"] = {**self._buffers, "mem": self.mem.detach()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        _live.add(self)
+
+
+def _loop(rule: LIFRule, steps: tuple[Tensor, ...], mem: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """The sequence step by step: the reference of the fused one, and its stand-in where that does not apply."""
+    spks, mems = [], []
+    for input_ in steps:
+        spk, mem, _ = lif_step(rule, input_, mem, *numbers)
+        spks.append(spk)
+        mems.append(mem)
+    return torch.stack(spks), torch.stack(mems)
+
+
+def _timing(reset_timing: str | None, reset_delay: bool) -> ResetTiming:
+    if reset_timing is None:
+        return ResetTiming.DELAYED if reset_delay else ResetTiming.UNDELAYED
+    timing = choice(ResetTiming, reset_timing, "Leaky", "reset_timing")
+    if timing is ResetTiming.DELAYED and not reset_delay:
+        raise UsageError("Leaky: reset_timing='delayed' contradicts reset_delay=False; give one of the two.")
+    return timing
+
+
+def _checked_decay(decay: Any, site: RoundingSite, state_quant: Any) -> Decay | None:
+    if decay is not None and not isinstance(decay, (MulShift, ShiftDecay)):
+        raise InputError(f"Leaky: decay={decay!r}; pass qleaky.MulShift(n=8), qleaky.ShiftDecay(k) or None.")
+    if (isinstance(decay, ShiftDecay) or site is RoundingSite.DECAY) and not isinstance(state_quant, FixedPoint):
+        what = "decay=ShiftDecay" if isinstance(decay, ShiftDecay) else "rounding_site='decay'"
+        raise UsageError(f"Leaky: {what} works on the grid of the state; give it one with state_quant=qleaky.FixedPoint(...).")
+    return decay
+
+
+def _callable(value: Any, name: str) -> Any:
+    if not callable(value):
+        raise InputError(f"Leaky: {name}={value!r} is not callable; pass a function tensor -> tensor, or leave it out.")
+    return value
