@@ -1,2 +1,63 @@
-from qleaky.neuron import Leaky
-from qleaky import surrogate
+"""qleaky: leaky integrate-and-fire networks that compute the same integers in training, in ONNX and on the device.
+
+Every public name is imported on first use (PEP 562), so ``import qleaky`` loads neither torch nor ONNX Runtime.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Leaky": "neuron",
+    "FixedPoint": "quantizers",
+    "Levels": "quantizers",
+    "state_quant": "quantizers",
+    "from_brevitas": "brevitas_adapter",
+    "QuantLinear": "layers",
+    "lower": "lowering",
+    "FloatNetwork": "integer",
+    "IntegerNetwork": "integer",
+    "MulShift": "dynamics",
+    "ShiftDecay": "dynamics",
+    "QFormat": "fixed",
+    "Rounding": "fixed",
+    "Overflow": "fixed",
+    "run": "reference",
+    "export_onnx": "exporting",
+    "Runner": "verification",
+    "verify": "verification",
+    "QleakyError": "errors",
+}
+_MODULES = ("surrogate", "datasets", "models")
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from qleaky import datasets, models, surrogate
+    from qleaky.brevitas_adapter import from_brevitas
+    from qleaky.dynamics import MulShift, ShiftDecay
+    from qleaky.errors import QleakyError
+    from qleaky.exporting import export_onnx
+    from qleaky.fixed import Overflow, QFormat, Rounding
+    from qleaky.integer import FloatNetwork, IntegerNetwork
+    from qleaky.layers import QuantLinear
+    from qleaky.lowering import lower
+    from qleaky.neuron import Leaky
+    from qleaky.quantizers import FixedPoint, Levels, state_quant
+    from qleaky.reference import run
+    from qleaky.verification import Runner, verify
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"qleaky.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qleaky' has no attribute {name!r}; it has {', '.join(sorted(__all__))}.")
+    value = getattr(import_module(f"qleaky.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

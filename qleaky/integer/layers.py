@@ -177,3 +177,18 @@ def split_signs(weight: IntArray) -> tuple[IntArray, IntArray]:
     positive = np.clip(wide, 0, None).sum(axis=1).astype(object)
     negative = -np.clip(wide, None, 0).sum(axis=1).astype(object)
     return positive, negative
+
+
+def check_batch(shape: tuple[int, ...], sample: tuple[int, ...], num_steps: int | None) -> None:
+    """Refuse a batch of inputs that is not (T, B, *sample), or (B, *sample) where ``num_steps`` is None, with B >= 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    lead = () if num_steps is None else (num_steps,)
+    axis = len(lead)
+    wanted = f"({', '.join(str(d) for d in (*lead, 'B', *sample))})"
+    if len(shape) != axis + 1 + len(sample) or shape[axis + 1 :] != sample or shape[:axis] != lead:
+        raise InputError(f"inputs have shape {shape}; this network takes {wanted}, time first.")
+    if shape[axis] == 0:
+        raise InputError(f"inputs have shape {shape}: an empty batch. Pass at least one sample, {wanted}.")

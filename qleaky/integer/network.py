@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from qleaky._files import write_atomically
 from qleaky.errors import InputError
-from qleaky.fixed import QFormat
 from qleaky.integer import storage
 from qleaky.integer.bounds import Proof, prove
-from qleaky.integer.layers import LIF, READOUTS, Input, Layer, Linear, Readout, Signal
+from qleaky.integer.float_network import FloatNetwork
+from qleaky.integer.layers import LIF, READOUTS, Input, Layer, Readout, Signal, check_batch
 
 MAX_STEPS = 1_000_000
 
@@ -83,13 +83,7 @@ class IntegerNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="integer", d
             InputError: a wrong shape, an empty batch, a float off the grid, a code out of range, NaN or infinity.
         """
         codes = self.input.format.encode(values, where="inputs")
-        lead = (self.num_steps,) if self.input.time == "sequence" else ()
-        axes = len(lead) + 1
-        wanted = f"({', '.join(str(d) for d in (*lead, 'B', *self.input.shape))})"
-        if codes.ndim != axes + len(self.input.shape) or codes.shape[axes:] != self.input.shape or codes.shape[:axes - 1] != lead:
-            raise InputError(f"inputs have shape {codes.shape}; this network takes {wanted}, time first.")
-        if codes.shape[axes - 1] == 0:
-            raise InputError(f"inputs have shape {codes.shape}: an empty batch. Pass at least one sample, {wanted}.")
+        check_batch(codes.shape, self.input.shape, self.num_steps if self.input.time == "sequence" else None)
         return codes
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -105,16 +99,12 @@ class IntegerNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="integer", d
         """
         return storage.load(cls, path)
 
-    def summary(self) -> list[tuple[str, str, str, str]]:
-        """One row a layer: name, kind, formats, accumulator bits."""
-        bounds = {b.layer: b for b in self.proof.layers}
-        return [(layer.name, layer.__struct_config__.tag, _formats(layer), str(bounds[layer.name].accumulator_bits)) for layer in self.layers]  # type: ignore[misc]
 
+def load_network(path: str | os.PathLike[str]) -> IntegerNetwork | FloatNetwork:
+    """Read a ``.qleaky`` file of either kind.
 
-def _formats(layer: Layer) -> str:
-    if isinstance(layer, Linear):
-        return f"{tuple(layer.weight.shape)} {layer.weight.dtype} * 2^-{layer.weight_frac_bits}"
-    return f"{layer.state!r}, {layer.rounding}, {layer.reset_mechanism}/{layer.reset_timing}"
-
-
-INPUT_FORMATS: dict[Literal["spikes"], QFormat] = {"spikes": QFormat(1, 0, signed=False)}
+    Raises:
+        ArtefactError: the file is missing, damaged or of a later version.
+    """
+    network: IntegerNetwork | FloatNetwork = storage.load(IntegerNetwork | FloatNetwork, path)  # type: ignore[arg-type]
+    return network

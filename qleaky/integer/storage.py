@@ -83,7 +83,7 @@ def load(kind: type[Network], path: str | os.PathLike[str]) -> Network:
     try:
         network = msgspec.json.Decoder(kind, dec_hook=give).decode(header.network)
     except (msgspec.MsgspecError, QleakyError, KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{path} does not hold a valid {kind.__name__}: {error}") from error
+        raise ArtefactError(f"{path} does not hold a valid {getattr(kind, '__name__', 'network')}: {error}") from error
     if digest(network) != header.digest:
         raise ArtefactError(f"{path} is damaged: its content does not match the digest it carries. Export it again.")
     return network

@@ -1,0 +1,63 @@
+"""Brevitas activation quantizers as state quantizers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from qleaky.errors import InputError
+from qleaky.fixed import Rounding
+from qleaky.quantizers import FixedPoint
+
+_ROUNDINGS = {"ROUND": Rounding.HALF_EVEN, "FLOOR": Rounding.FLOOR, "ROUND_TO_ZERO": Rounding.TOWARD_ZERO}
+
+
+def from_brevitas(quantizer: nn.Module) -> FixedPoint:
+    """The :class:`~qleaky.FixedPoint` that computes what a fixed-point Brevitas activation quantizer does, scale frozen.
+
+    Bit width, sign, narrow range and rounding are read from the quantizer (Brevitas' ``ROUND`` is half-even), the
+    format's step from its scale. Brevitas 0.13's statistics count calls and a learned scale jumps by octaves, so the
+    scale is taken as it is now.
+
+    Args:
+        quantizer: a ``brevitas.nn`` activation layer such as ``QuantIdentity``, or its ``act_quant``.
+
+    Raises:
+        InputError: no Brevitas activation quantizer; a scale per channel, or not a power of two; a zero point; a rounding
+            or bit width that a FixedPoint lacks.
+    """
+    proxy = getattr(quantizer, "act_quant", quantizer)
+    if not all(hasattr(proxy, name) for name in ("scale", "bit_width", "zero_point", "is_signed", "rounding_mode")):
+        raise InputError(f"from_brevitas: {type(quantizer).__name__} is no Brevitas activation quantizer; pass e.g. a QuantIdentity.")
+    if not getattr(proxy, "is_quant_enabled", True):
+        raise InputError("from_brevitas: the quantizer is disabled (act_quant=None); enable it first.")
+    if proxy.rounding_mode not in _ROUNDINGS:
+        raise InputError(f"from_brevitas: rounding mode {proxy.rounding_mode!r} has no counterpart; use one of {', '.join(_ROUNDINGS)}.")
+    if _scalar(proxy.zero_point(), "zero point") != 0:
+        raise InputError("from_brevitas: the quantizer has a zero point; a membrane format has none. Use a symmetric quantizer.")
+    return FixedPoint(
+        int(_scalar(proxy.bit_width(), "bit width")),
+        _frac_bits(_scalar(proxy.scale(), "scale")),
+        signed=bool(proxy.is_signed),
+        rounding=_ROUNDINGS[proxy.rounding_mode],
+        narrow=bool(proxy.is_narrow_range and proxy.is_signed),
+    )
+
+
+def _scalar(value: Tensor | Any, what: str) -> float:
+    if value is None or value.numel() != 1:
+        shape = None if value is None else tuple(value.shape)
+        raise InputError(f"from_brevitas: the {what} has shape {shape}; a state has one {what} for all neurons.")
+    return float(value.detach().item())
+
+
+def _frac_bits(scale: float) -> int:
+    mantissa, exponent = math.frexp(scale)
+    if mantissa != 0.5:
+        raise InputError(
+            f"from_brevitas: scale {scale!r} is not a power of two, so its states lie on no fixed-point grid. Use a fixed-point "
+            f"quantizer such as brevitas.quant.fixed_point.Int8ActPerTensorFixedPointMinMaxInit; nearest: 2**{round(math.log2(scale))}."
+        )
+    return 1 - exponent

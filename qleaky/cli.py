@@ -1,0 +1,156 @@
+"""``qleaky-export``: the command line. Imports of torch, ONNX and rich wait until a command needs them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qleaky import __version__
+from qleaky.errors import InputError, MissingDependencyError, QleakyError
+
+if TYPE_CHECKING:
+    from qleaky.demo import DemoResult
+    from qleaky.verification import Report
+
+EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
+BAD_INPUT = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qleaky-export")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Deploy leaky integrate-and-fire networks that compute the same integers everywhere.
+
+    Exit codes: 0 done and proved; 1 something differs; 2 misuse or bad input; 3 measured without a difference, no proof.
+    """
+
+
+@cli.command()
+@click.option("-o", "--output", default="qleaky-demo", show_default=True, help="Folder for the results.", metavar="DIR")
+@click.option("--seed", default=0, show_default=True, help="Seed of weights and batches.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each training, for a quick look.")
+def demo(output: str, seed: int, epochs: int | None) -> int:
+    """Train, quantize, export and verify a network on real speech, in under a minute."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from qleaky.demo import run_demo
+
+    columns = ("[progress.description]{task.description}", BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=_console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
+            tasks.setdefault(stage, bars.add_task(stage, total=epochs) if stage not in tasks else None)
+            bars.update(tasks[stage], completed=epoch, description=f"{stage}, loss {loss:.3f}")
+
+        result = run_demo(output, seed, epochs, tell)
+    _print_demo(result)
+    return EXIT_CODES[result.report.verdict]
+
+
+@cli.command()
+@click.argument("artefact", type=click.Path())
+@click.option("--network", required=True, type=click.Path(), help="The .qleaky file it was exported from.", metavar="FILE")
+@click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs'; synthetic vectors without it.", metavar="FILE")
+@click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
+def verify(artefact: str, network: str, inputs: str | None, json_path: str | None) -> int:
+    """Compare every spike and membrane of ARTEFACT with the reference."""
+    from qleaky.integer import load_network
+    from qleaky.verification import verify as check
+
+    report = check(artefact, load_network(network), None if inputs is None else _load_inputs(inputs))
+    if json_path is not None:
+        report.certificate().save(json_path)
+    _print_report(report)
+    return EXIT_CODES[report.verdict]
+
+
+def main() -> None:
+    """Entry point: errors become one sentence on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; nothing half-written was left behind.", err=True)
+        sys.exit(130)
+    except QleakyError as error:
+        _fail(error)
+    except ImportError as error:
+        _fail(MissingDependencyError(f"qleaky needs the package {error.name!r}, which cannot be imported: {error}. Install qleaky again with pip."))
+    except MemoryError:
+        _fail(InputError("Not enough memory for this network; use fewer time steps or smaller layers."))
+
+
+def _fail(error: BaseException) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exception(error.__context__ or error)
+    click.echo(f"qleaky-export: {error}", err=True)
+    sys.exit(BAD_INPUT)
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _console(**options: Any) -> Any:
+    from rich.console import Console
+
+    return Console(**options)
+
+
+def _load_inputs(path: str) -> Any:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "inputs" not in arrays:
+                raise InputError(f"{path} holds {', '.join(arrays.files) or 'nothing'}; it must hold an array called 'inputs'.")
+            return arrays["inputs"]
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, QleakyError):
+            raise
+        raise InputError(f"Cannot read inputs from {path}: {error}. Pass a .npz file with an array called 'inputs'.") from error
+
+
+def _print_demo(result: DemoResult) -> None:
+    from rich.table import Table
+
+    total = result.report.total
+    table = Table(title="Japanese Vowels, 12-64-9, T=29, 8-bit weights and membranes", show_header=False)
+    table.add_row("accuracy, float training", f"{result.float_accuracy:.2f} %")
+    table.add_row("accuracy, quantized, torch", f"{result.torch_accuracy:.2f} %")
+    table.add_row("accuracy, quantized, ONNX Runtime", f"{result.runtime_accuracy:.2f} %")
+    table.add_row("spikes compared", f"{total.spikes:,}")
+    table.add_row("membrane codes compared", f"{total.membranes:,}")
+    table.add_row("differences", f"{total.mismatches:,}")
+    _console().print(table)
+    _print_report(result.report)
+    click.echo("Written: " + ", ".join(str(Path(file)) for file in result.files))
+
+
+def _print_report(report: Report) -> None:
+    click.echo(_sentence(report))
+    for reason in report.reasons:
+        click.echo(f"  no proof: {reason}")
+    if report.first_divergence is not None:
+        click.echo(f"  first divergence: {report.first_divergence}")
+
+
+def _sentence(report: Report) -> str:
+    counts = f"{report.compared:,} numbers compared on {report.samples:,} samples, {report.mismatches:,} differ"
+    match report.verdict:
+        case "proved":
+            return f"proved: bit-exact for all inputs in the declared range; {counts}."
+        case "measured":
+            return f"measured: {counts}; there is no proof for other inputs."
+        case "differs":
+            return f"differs: {counts}."

@@ -1,0 +1,81 @@
+"""Copies of networks whose leaf layers report their calls."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from qleaky.errors import LoweringError
+from qleaky.neuron import Leaky
+
+_LEAF_PACKAGES = ("torch.nn.", "brevitas.", "snntorch.", "qleaky.layers", "qleaky.neuron", "qleaky.quantizers")
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+class Observer:
+    """Told of every call of a leaf layer."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def wrap(self, path: str, module: nn.Module, method: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, reporting its outermost calls."""
+
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            if self.depth:
+                return function(*args, **kwargs)
+            self.depth += 1
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                self.depth -= 1
+            self.saw(path, module, method, (args, kwargs), result)
+            return result
+
+        return observed
+
+    def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
+        raise NotImplementedError
+
+
+def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
+    """A copy of the network in eval mode, membranes empty, whose leaf layers report every call to ``observer``.
+
+    Raises:
+        LoweringError: the network cannot be copied.
+    """
+    try:
+        network = copy.deepcopy(net).eval()
+    except (RuntimeError, TypeError) as error:
+        raise LoweringError(
+            f"The network cannot be copied, so it cannot be traced without touching it: {error}. Detach tensors that it "
+            f"stores as attributes, or build it anew and load its state_dict."
+        ) from error
+    for path, module in network.named_modules():
+        if isinstance(module, Leaky):
+            module.mem = torch.zeros(0, dtype=module.mem.dtype, device=module.mem.device)
+            module.sequence = observer.wrap(path, module, "sequence", module.sequence)  # type: ignore[method-assign]
+        if is_leaf(module):
+            module.forward = observer.wrap(path, module, "forward", module.forward)
+    return network
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is a layer that lowering knows or refuses as a whole, rather than the user's own code."""
+    home = type(module).__module__ + "."
+    return home.startswith(_LEAF_PACKAGES) and not isinstance(module, _CONTAINERS)
+
+
+def flat_tensors(result: Any) -> Iterator[Any]:
+    """The leaves of nested tuples, lists and dicts, in order."""
+    if isinstance(result, (tuple, list)):
+        for item in result:
+            yield from flat_tensors(item)
+    elif isinstance(result, dict):
+        yield from flat_tensors(list(result.values()))
+    else:
+        yield result

@@ -1,0 +1,150 @@
+"""Running a network once and writing down its step graph."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from qleaky.errors import InputError, LoweringError
+from qleaky.neuron import Leaky
+from qleaky.tracing.graph import Call, Convention, Operation, StepGraph
+from qleaky.tracing.observer import Observer, flat_tensors, recorded_copy
+
+_ALIASES = {"clone", "detach", "contiguous", "requires_grad_", "to", "float", "squeeze", "flatten", "reshape", "view", "__get__"}
+
+
+def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
+    """Run a copy of ``net`` once on ``sample`` and record what happens.
+
+    Args:
+        net: the user's network; it is not changed.
+        sample: what ``forward`` takes: a tensor, or a tuple of all its arguments.
+        convention: whether forward is one "step" (B, ...) or takes a whole "sequence" (T, B, ...).
+
+    Raises:
+        LoweringError: the network cannot be copied, or its forward fails on the sample.
+        InputError: an empty or non-finite sample.
+    """
+    arguments = tuple(sample) if isinstance(sample, (tuple, list)) else (sample,)
+    _check_sample(arguments, convention)
+    arguments = tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments)  # one tensor may be passed twice
+    recorder = _Recorder()
+    network = recorded_copy(net, recorder)
+    inputs = tuple(recorder.number(a) if isinstance(a, Tensor) else -1 for a in arguments)
+    try:
+        with torch.no_grad(), recorder:
+            result = network(*arguments)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise LoweringError(
+            f"The network's forward failed on sample_input with shapes {_shapes(arguments)}: {error}. Pass what forward "
+            f"takes: one step (B, ...) together with num_steps=T, or the whole sequence (T, B, ...) without it."
+        ) from error
+    outputs = tuple(recorder.known(v) for v in flat_tensors(result))
+    lead = 1 if convention == "step" else 2
+    return StepGraph(
+        convention, tuple(recorder.calls), tuple(recorder.operations), inputs, outputs, tuple(arguments[0].shape[lead:])
+    )
+
+
+class _Recorder(Observer, TorchFunctionMode):
+    """Numbers the tensors it meets, and writes down calls and operations between them."""
+
+    def __init__(self) -> None:
+        Observer.__init__(self)
+        TorchFunctionMode.__init__(self)  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+        self.operations: list[Operation] = []
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Tensor] = []
+        self._next = 0
+
+    def number(self, tensor: Tensor) -> int:
+        """The number of a tensor, a new one if it has none; the tensor is kept alive so that its identity stays its own."""
+        if id(tensor) not in self._numbers:
+            self._name(tensor, self._next)
+            self._next += 1
+        return self._numbers[id(tensor)]
+
+    def known(self, value: Any) -> int:
+        """The number of a tensor that the graph has met, else -1."""
+        return self._numbers.get(id(value), -1) if isinstance(value, Tensor) else -1
+
+    def _name(self, tensor: Tensor, number: int) -> None:
+        self._numbers[id(tensor)] = number
+        self._alive.append(tensor)
+
+    def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
+        args, kwargs = arguments
+        bound = list(args) + list(kwargs.values())
+        mem = kwargs.get("mem", args[1] if len(args) > 1 else None) if isinstance(module, Leaky) else None
+        data = [a for a in bound if isinstance(a, Tensor) and a is not mem]
+        outputs = [r for r in flat_tensors(result) if isinstance(r, Tensor)]
+        taken = tuple(self.number(a) for a in data)
+        self.calls.append(
+            Call(
+                path,
+                module,
+                method,
+                taken,
+                None if mem is None else self.number(mem),
+                mem is None or not bool(mem.any()),
+                tuple(self._fresh(r) for r in outputs),
+                tuple(outputs[0].shape) if outputs else (),
+            )
+        )
+
+    def _fresh(self, tensor: Tensor) -> int:
+        """A new number for what a layer returned, also if it is a tensor met before (an identity)."""
+        self._name(tensor, self._next)
+        self._next += 1
+        return self._numbers[id(tensor)]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.depth or not isinstance(result, (Tensor, tuple, list)):
+            return result
+        inputs = [a for a in flat_tensors([list(args), dict(kwargs or {})]) if self.known(a) >= 0]
+        outputs = [r for r in flat_tensors(result) if isinstance(r, Tensor)]
+        if inputs and outputs:
+            self._operation(func, inputs, outputs)
+        return result
+
+    def _operation(self, func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        name = getattr(func, "__name__", str(func))
+        same = len(outputs) == 1 and outputs[0].shape == inputs[0].shape and outputs[0].dtype == inputs[0].dtype
+        if name in _ALIASES and same:
+            self._name(outputs[0], self._numbers[id(inputs[0])])
+            return
+        taken = tuple(self._numbers[id(i)] for i in inputs)
+        full_name = str(resolve_name(func) or name)  # type: ignore[no-untyped-call]
+        self.operations.append(Operation(full_name, _source_line(), taken, tuple(self._fresh(o) for o in outputs)))
+
+
+def _source_line() -> str:
+    """The user's line that called a torch function: the innermost one outside torch and this package."""
+    skipped = tuple(inspect.getfile(m).rsplit("/", 1)[0] for m in (torch, Observer))
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith(skipped):
+            return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}: {frame.line}"
+    return "unknown line"
+
+
+def _check_sample(arguments: tuple[Any, ...], convention: Convention) -> None:
+    lead = 1 if convention == "step" else 2
+    wanted = "(B, ...)" if convention == "step" else "(T, B, ...)"
+    if not arguments or not isinstance(arguments[0], Tensor) or arguments[0].ndim < lead:
+        got = tuple(arguments[0].shape) if arguments and isinstance(arguments[0], Tensor) else arguments[:1]
+        raise InputError(f"sample_input: the first argument is {got}; pass a tensor {wanted}, or a tuple that begins with one.")
+    if 0 in arguments[0].shape:
+        raise InputError(f"sample_input has shape {tuple(arguments[0].shape)}; pass {wanted} with at least one step and sample.")
+    if not bool(torch.isfinite(arguments[0]).all()):
+        raise InputError("sample_input holds NaN or infinity; pass finite numbers.")
+
+
+def _shapes(arguments: tuple[Any, ...]) -> str:
+    return ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in arguments)

@@ -1,0 +1,7 @@
+"""Checking artefacts against the contract: runners, comparison, certificates."""
+
+from qleaky.verification.certificate import Certificate
+from qleaky.verification.checking import Report, verify
+from qleaky.verification.runners import Runner
+
+__all__ = ["Certificate", "Report", "Runner", "verify"]

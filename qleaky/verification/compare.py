@@ -1,0 +1,98 @@
+"""Counting and locating differences between what was expected and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """Where two runs first part: layer, kind ("mem" or "spk"), time step, sample, element, and both numbers."""
+
+    layer: str
+    kind: str
+    step: int
+    sample: int
+    element: tuple[int, ...]
+    expected: float
+    got: float
+
+    def __str__(self) -> str:
+        name = {"mem": "membrane", "spk": "spike"}.get(self.kind, self.kind)
+        return (
+            f"layer {self.layer!r}, step {self.step}, sample {self.sample}, element {list(self.element)}: "
+            f"{name} {self.expected:g} expected, {self.got:g} found"
+        )
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What one run was compared on."""
+
+    spikes: int = 0
+    membranes: int = 0
+    outputs: int = 0
+    spike_mismatches: int = 0
+    membrane_mismatches: int = 0
+    output_mismatches: int = 0
+    first_divergence: Divergence | None = None
+
+    @property
+    def compared(self) -> int:
+        """How many numbers were compared."""
+        return self.spikes + self.membranes + self.outputs
+
+    @property
+    def mismatches(self) -> int:
+        """How many of them differ."""
+        return self.spike_mismatches + self.membrane_mismatches + self.output_mismatches
+
+    def __add__(self, other: Comparison) -> Comparison:
+        counts = {name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__[:-1]}
+        return Comparison(**counts, first_divergence=self.first_divergence or other.first_divergence)
+
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def compare_states(
+    expected_spikes: Arrays, expected_membranes: Arrays, spikes: Arrays, membranes: Arrays, first_sample: int = 0
+) -> Comparison:
+    """Every spike and membrane (T, B, ...) of every layer; a shape that differs counts as all of its numbers wrong."""
+    counts = {"spikes": 0, "membranes": 0, "spike_mismatches": 0, "membrane_mismatches": 0}
+    places: list[tuple[int, int, Divergence]] = []
+    pairs = [
+        (order, layer, kind, expected[layer], got.get(layer))
+        for order, layer in enumerate(expected_spikes)
+        for kind, expected, got in (("mem", expected_membranes, membranes), ("spk", expected_spikes, spikes))
+    ]
+    for order, layer, kind, expected, got in pairs:
+        differs = differences(expected, got)
+        name = {"mem": "membrane", "spk": "spike"}[kind]
+        counts[f"{name}s"] += expected.size
+        counts[f"{name}_mismatches"] += int(differs.sum())
+        if differs.any():
+            step, sample, *element = (int(i) for i in np.argwhere(differs)[0])
+            value = np.nan if got is None or got.shape != expected.shape else float(got[(step, sample, *element)])
+            found = Divergence(
+                layer, kind, step, first_sample + sample, tuple(element), float(expected[(step, sample, *element)]), value
+            )
+            places.append((step, order, found))
+    first = min(places, key=lambda place: place[:2])[2] if places else None
+    return Comparison(**counts, first_divergence=first)
+
+
+def compare_outputs(expected: Arrays, got: Arrays) -> Comparison:
+    """Named output tensors."""
+    wrong = sum(int(differences(array, got.get(name)).sum()) for name, array in expected.items())
+    return Comparison(outputs=sum(array.size for array in expected.values()), output_mismatches=wrong)
+
+
+def differences(expected: NDArray[Any], got: NDArray[Any] | None) -> NDArray[np.bool_]:
+    """Where two arrays differ as exact numbers; everywhere if the shapes do."""
+    if got is None or got.shape != expected.shape:
+        return np.ones(expected.shape, np.bool_)
+    return np.asarray(expected != got.astype(np.result_type(expected, got)))

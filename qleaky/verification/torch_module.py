@@ -1,0 +1,69 @@
+"""What the torch network itself computes on the contract's inputs, by its own forward."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qleaky.errors import InputError, LoweringError
+from qleaky.integer import FloatNetwork, IntegerNetwork
+from qleaky.tracing import StepGraph, record, trace
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def run_module(net: nn.Module, network: IntegerNetwork | FloatNetwork, inputs: NDArray[Any]) -> tuple[Arrays, Arrays]:
+    """Spikes and membranes (T, B, ...) of every layer: codes for an IntegerNetwork, floats else.
+
+    Raises:
+        InputError: the module is not the one that was lowered.
+    """
+    values = _values(network, inputs)
+    graph = _graph(net, network)
+    steps = list(values.unbind(0)) if network.input.time == "sequence" else [values] * network.num_steps
+    recorded = record(net, graph, steps)
+    names = [lif.name for lif in network.lif_layers]
+    if set(recorded.spikes) != set(names) and len(names) == len(recorded.spikes) == 1:
+        names_of = dict(zip(recorded.spikes, names, strict=True))
+    else:
+        names_of = {name: name for name in recorded.spikes}
+    if set(names_of.values()) != set(names):
+        raise InputError(f"module has the Leaky layers {sorted(recorded.spikes)}, the network {sorted(names)}; pass the module it was lowered from.")
+    spikes = {names_of[path]: spk.cpu().numpy() for path, spk in recorded.spikes.items()}
+    membranes = {names_of[path]: mem.cpu().double().numpy() for path, mem in recorded.membranes.items()}
+    if isinstance(network, IntegerNetwork):
+        membranes = {lif.name: np.ldexp(membranes[lif.name], lif.state.frac_bits) for lif in network.lif_layers}
+    return spikes, membranes
+
+
+def _values(network: IntegerNetwork | FloatNetwork, inputs: NDArray[Any]) -> Tensor:
+    encoded = network.encode(inputs)
+    fmt = network.input.format
+    values = fmt.decode(encoded) if isinstance(network, IntegerNetwork) and fmt is not None else encoded
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _graph(net: nn.Module, network: IntegerNetwork | FloatNetwork) -> StepGraph:
+    """How forward is called: on whole sequences if its Leaky layers run them, else step by step."""
+    shape = network.input.shape
+    extra = [torch.zeros(0)] * (_required_arguments(net) - 1)
+    if network.input.time == "sequence" and not extra:
+        try:
+            graph = trace(net, torch.zeros(network.num_steps, 1, *shape), "sequence")
+        except LoweringError:
+            pass
+        else:
+            if any(call.method == "sequence" for call in graph.calls):
+                return graph
+    return trace(net, (torch.zeros(1, *shape), *extra), "step")
+
+
+def _required_arguments(net: nn.Module) -> int:
+    parameters = inspect.signature(net.forward).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
