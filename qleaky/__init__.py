@@ -6,7 +6,7 @@ Every public name is imported on first use (PEP 562), so ``import qleaky`` loads
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from qleaky._version import VERSION as __version__
 
 _HOMES = {
     "Leaky": "neuron",
@@ -31,7 +31,7 @@ _HOMES = {
 }
 _MODULES = ("surrogate", "datasets", "models")
 
-__all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, *_MODULES, "__version__"]
 
 if TYPE_CHECKING:
     from qleaky import datasets, models, surrogate

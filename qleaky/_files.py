@@ -19,23 +19,25 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         OutputError: the folder is missing, unwritable or full; ``path`` is as it was before.
     """
     target = Path(path)
-    temporary = ""
+    temporary: Path | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
     except OSError as error:
         raise OutputError(
             f"Cannot write {target}: {error.strerror or error}. Nothing was changed; choose a folder that exists, "
             f"is writable and has {len(data):,} bytes free."
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

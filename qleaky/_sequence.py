@@ -30,7 +30,7 @@ def can_fuse(rule: LIFRule, currents: Tensor, mem: Tensor, beta: Tensor, thresho
         and rule.carrier(currents.dtype) == currents.dtype
         and all(tensor.dtype == currents.dtype for tensor in tensors)
         and all(tensor.device == currents.device for tensor in tensors)
-        and torch.broadcast_shapes(*(tensor.shape for tensor in tensors[1:])) == mem.shape
+        and torch.broadcast_shapes(*(tensor.shape for tensor in tensors[1:])) == mem.shape  # type: ignore[no-untyped-call]
         and not torch.compiler.is_compiling()
     )
 

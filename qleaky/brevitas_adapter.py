@@ -28,15 +28,21 @@ def from_brevitas(quantizer: nn.Module) -> FixedPoint:
         InputError: no Brevitas activation quantizer; a scale per channel, or not a power of two; a zero point; a rounding
             or bit width that a FixedPoint lacks.
     """
-    proxy = getattr(quantizer, "act_quant", quantizer)
+    proxy: Any = getattr(quantizer, "act_quant", quantizer)
     if not all(hasattr(proxy, name) for name in ("scale", "bit_width", "zero_point", "is_signed", "rounding_mode")):
-        raise InputError(f"from_brevitas: {type(quantizer).__name__} is no Brevitas activation quantizer; pass e.g. a QuantIdentity.")
+        raise InputError(
+            f"from_brevitas: {type(quantizer).__name__} is no Brevitas activation quantizer; pass e.g. a QuantIdentity."
+        )
     if not getattr(proxy, "is_quant_enabled", True):
         raise InputError("from_brevitas: the quantizer is disabled (act_quant=None); enable it first.")
     if proxy.rounding_mode not in _ROUNDINGS:
-        raise InputError(f"from_brevitas: rounding mode {proxy.rounding_mode!r} has no counterpart; use one of {', '.join(_ROUNDINGS)}.")
+        raise InputError(
+            f"from_brevitas: rounding mode {proxy.rounding_mode!r} has no counterpart; use one of {', '.join(_ROUNDINGS)}."
+        )
     if _scalar(proxy.zero_point(), "zero point") != 0:
-        raise InputError("from_brevitas: the quantizer has a zero point; a membrane format has none. Use a symmetric quantizer.")
+        raise InputError(
+            "from_brevitas: the quantizer has a zero point; a membrane format has none. Use a symmetric quantizer."
+        )
     return FixedPoint(
         int(_scalar(proxy.bit_width(), "bit width")),
         _frac_bits(_scalar(proxy.scale(), "scale")),
@@ -57,7 +63,8 @@ def _frac_bits(scale: float) -> int:
     mantissa, exponent = math.frexp(scale)
     if mantissa != 0.5:
         raise InputError(
-            f"from_brevitas: scale {scale!r} is not a power of two, so its states lie on no fixed-point grid. Use a fixed-point "
-            f"quantizer such as brevitas.quant.fixed_point.Int8ActPerTensorFixedPointMinMaxInit; nearest: 2**{round(math.log2(scale))}."
+            f"from_brevitas: scale {scale!r} is not a power of two, so its states lie on no fixed-point grid; the nearest is "
+            f"2**{round(math.log2(scale))}. Use a fixed-point quantizer such as "
+            f"brevitas.quant.fixed_point.Int8ActPerTensorFixedPointMinMaxInit."
         )
     return 1 - exponent

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qleaky import __version__
+from qleaky._version import VERSION
 from qleaky.errors import InputError, MissingDependencyError, QleakyError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BAD_INPUT = 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="qleaky-export")
+@click.version_option(VERSION, prog_name="qleaky-export")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Deploy leaky integrate-and-fire networks that compute the same integers everywhere.
@@ -41,7 +41,12 @@ def demo(output: str, seed: int, epochs: int | None) -> int:
 
     from qleaky.demo import run_demo
 
-    columns = ("[progress.description]{task.description}", BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    columns = (
+        "[progress.description]{task.description}",
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=_console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
@@ -85,7 +90,11 @@ def main() -> None:
     except QleakyError as error:
         _fail(error)
     except ImportError as error:
-        _fail(MissingDependencyError(f"qleaky needs the package {error.name!r}, which cannot be imported: {error}. Install qleaky again with pip."))
+        _fail(
+            MissingDependencyError(
+                f"qleaky needs the package {error.name!r}, which cannot be imported: {error}. Install qleaky again with pip."
+            )
+        )
     except MemoryError:
         _fail(InputError("Not enough memory for this network; use fewer time steps or smaller layers."))
 

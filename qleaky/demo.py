@@ -56,7 +56,9 @@ class DemoResult:
     files: tuple[Path, ...]
 
 
-def run_demo(folder: str | os.PathLike[str], seed: int = 0, epochs: int | None = None, progress: Progress | None = None) -> DemoResult:
+def run_demo(
+    folder: str | os.PathLike[str], seed: int = 0, epochs: int | None = None, progress: Progress | None = None
+) -> DemoResult:
     """Train 12-64-9 on Japanese Vowels in float, then with 8-bit weights and states; export, verify, and write the files.
 
     Args:
@@ -88,7 +90,7 @@ def train(net: nn.Module, data: JapaneseVowels, schedule: Schedule, seed: int, t
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.epochs)
     for epoch in range(schedule.epochs):
         losses = []
-        for picked in torch.randperm(len(labels), generator=shuffler).split(schedule.batch):
+        for picked in torch.randperm(len(labels), generator=shuffler).split(schedule.batch):  # type: ignore[no-untyped-call]
             _, membranes = net(inputs[:, picked])
             loss = F.cross_entropy(membranes.mean(0) * schedule.logit_scale, labels[picked])
             optimizer.zero_grad()

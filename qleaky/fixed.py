@@ -185,9 +185,7 @@ class QFormat:
             )
         return scaled + self.zero_point
 
-    def quantize(
-        self, values: Any, rounding: Rounding = Rounding.HALF_UP, overflow: Overflow = Overflow.SATURATE
-    ) -> IntArray:
+    def quantize(self, values: Any, rounding: Rounding = Rounding.HALF_UP, overflow: Overflow = Overflow.SATURATE) -> IntArray:
         """Codes of arbitrary float ``values``, rounded and brought into range; infinities saturate.
 
         Raises:
@@ -293,7 +291,7 @@ def fit_array(codes: NDArray[np.int64], fmt: QFormat, overflow: Overflow) -> NDA
 
 
 def grid_of(values: Any, *, max_bits: int = MAX_BITS) -> tuple[NDArray[np.int64], int] | None:
-    """The coarsest power-of-two grid on which all ``values`` lie exactly: (codes, frac_bits) with values = codes * 2**-frac_bits.
+    """The coarsest power-of-two grid on which all ``values`` lie exactly: (codes, frac_bits), values = codes * 2**-frac_bits.
 
     Returns None if a code would need more than ``max_bits`` signed bits, so float weights, which lie on *some* grid as
     every float does, are told from quantized ones.

@@ -121,7 +121,7 @@ class Leaky(nn.Module):
         self.rounding_site = choice(RoundingSite, rounding_site, "Leaky", "rounding_site")
         self.decay = _checked_decay(decay, self.rounding_site, state_quant)
         self.spike_grad = _callable(atan() if spike_grad is None else spike_grad, "spike_grad")
-        self.state_quant = _callable(state_quant, "state_quant") if state_quant not in (False, None) else False
+        self.state_quant: Any = False if state_quant in (False, None) else _callable(state_quant, "state_quant")
         self.surrogate_disable, self.init_hidden = surrogate_disable, init_hidden
         self.inhibition, self.output = inhibition, output
         self._hold("threshold", threshold, learn_threshold)
@@ -193,7 +193,7 @@ class Leaky(nn.Module):
         if self.decay.beta is not None:
             snapped = torch.full_like(clipped, self.decay.beta)
         else:
-            scale = float(1 << self.decay.n)  # type: ignore[union-attr]
+            scale = float(1 << self.decay.n)
             snapped = torch.round(clipped.detach() * scale) / scale
         value: Tensor = StraightThrough.apply(clipped, snapped.detach())  # type: ignore[no-untyped-call]
         return value
@@ -251,7 +251,7 @@ class Leaky(nn.Module):
         return mem
 
     def _restart(self, input_: Tensor, mem: Tensor) -> Tensor:
-        """Zeros for an unused membrane (``reset_mem`` before the first step) or one of a batch of another size, else an error."""
+        """Zeros for an unused membrane (``reset_mem`` before a first step) or after a change of batch size, else an error."""
         if mem.shape == (0,):
             return torch.zeros_like(input_, requires_grad=False)
         own = mem.shape == self.mem.shape and mem.ndim == input_.ndim > 1 and mem.shape[1:] == input_.shape[1:]
@@ -292,6 +292,7 @@ class Leaky(nn.Module):
         self.reset_mem()
 
     def extra_repr(self) -> str:
+        """The settings that matter most."""
         beta = f"{self.beta.item():g}" if self.beta.numel() == 1 else f"shape {tuple(self.beta.shape)}"
         theta = f"{self.threshold.item():g}" if self.threshold.numel() == 1 else f"shape {tuple(self.threshold.shape)}"
         return f"beta={beta}, threshold={theta}, reset={self.reset_mechanism}/{self.reset_timing}, compare={self.compare}"

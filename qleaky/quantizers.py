@@ -121,7 +121,7 @@ class FixedPoint(StateQuantizer):
     ) -> None:
         super().__init__()
         kind = choice(Overflow, overflow, "FixedPoint", "overflow")
-        default = "clipped" if kind is Overflow.SATURATE else "identity"
+        default: Gradient = "clipped" if kind is Overflow.SATURATE else "identity"
         fmt = QFormat(bits, frac_bits, signed, narrow=narrow)
         self._set_spec(FixedPointSpec(fmt, choice(Rounding, rounding, "FixedPoint", "rounding"), kind, gradient or default))
 

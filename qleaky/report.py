@@ -35,7 +35,7 @@ def draw_sample(values: NDArray[Any], traces: Sequence[Trace], title: str, thres
     _draw_membranes(bottom, traces, threshold)
     bottom.set(xlabel="time step", xlim=(-0.5, len(values) - 0.5))
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
@@ -49,7 +49,7 @@ def _draw_rasters(axes: Any, traces: Sequence[Trace]) -> None:
         steps, neurons = np.nonzero(run.spikes)
         axes.scatter(steps, neurons, label=f"{run.label} ({len(steps)} spikes)", **style)
     axes.set(ylabel="hidden neuron", ylim=(-1, traces[0].spikes.shape[1]))
-    axes.legend(loc="upper right", fontsize="small")
+    _legend(axes)
 
 
 def _draw_membranes(axes: Any, traces: Sequence[Trace], threshold: float) -> None:
@@ -60,4 +60,8 @@ def _draw_membranes(axes: Any, traces: Sequence[Trace], threshold: float) -> Non
             axes.plot(line, color=f"C{neuron}", label=run.label if neuron == 0 else None, **style)
     axes.axhline(threshold, color="black", linewidth=0.8, linestyle=":")
     axes.set(ylabel="output membrane")
-    axes.legend(loc="upper left", fontsize="small")
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, fontsize="small", borderaxespad=0.2, frameon=False)

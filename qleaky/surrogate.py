@@ -254,7 +254,7 @@ def disabled(net: nn.Module) -> Iterator[nn.Module]:
 
     Every layer gets its own setting back at the end, also after an exception.
     """
-    layers = [module for module in net.modules() if hasattr(module, "surrogate_disable")]
+    layers: list[Any] = [module for module in net.modules() if hasattr(module, "surrogate_disable")]
     before = [layer.surrogate_disable for layer in layers]
     try:
         for layer in layers:

@@ -6,7 +6,7 @@ import msgspec
 import onnx
 import onnx_ir as ir
 
-import qleaky
+from qleaky._version import VERSION
 from qleaky.errors import InputError
 from qleaky.export.float_forms import unrolled_float
 from qleaky.export.forms import unrolled
@@ -23,14 +23,10 @@ def onnx_bytes(network: IntegerNetwork | FloatNetwork, form: str = "auto") -> by
     """
     if form not in FORMS:
         raise InputError(f"form={form!r} is unknown. Choose one of {', '.join(FORMS)}.")
-    if isinstance(network, FloatNetwork):
-        graph = unrolled_float(network)
-    else:
-        graph = unrolled(network)
+    graph = unrolled_float(network) if isinstance(network, FloatNetwork) else unrolled(network)
     proto = ir.to_proto(graph.model("qleaky", _metadata(network)))
     onnx.checker.check_model(proto, full_check=True)
-    inferred = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
-    del inferred
+    onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
@@ -39,11 +35,13 @@ def _metadata(network: IntegerNetwork | FloatNetwork) -> dict[str, str]:
     """What a file says of itself: the contract's digest and the formats, never the contract."""
     formats = {lif.name: repr(lif.state) for lif in network.lif_layers}
     return {
-        "qleaky.version": qleaky.__version__,
+        "qleaky.version": VERSION,
         "qleaky.contract": "integer" if isinstance(network, IntegerNetwork) else "float",
         "qleaky.digest": network.digest,
         "qleaky.form": "unrolled",
         "qleaky.num_steps": str(network.num_steps),
-        "qleaky.input": "float32" if network.input.format is None or isinstance(network, FloatNetwork) else repr(network.input.format),
+        "qleaky.input": "float32"
+        if network.input.format is None or isinstance(network, FloatNetwork)
+        else repr(network.input.format),
         "qleaky.states": msgspec.json.encode(formats).decode(),
     }

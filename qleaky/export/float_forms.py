@@ -31,7 +31,11 @@ def unrolled_float(network: FloatNetwork) -> GraphBuilder:
             continue
         shapes[layer.name], moving[layer.name] = shapes[layer.input], True
         step = FloatLIFOps(graph, layer, (1, BATCH, *shapes[layer.name]))
-        pieces = graph.split(values[layer.input], network.num_steps) if moving[layer.input] else [values[layer.input]] * network.num_steps
+        pieces = (
+            graph.split(values[layer.input], network.num_steps)
+            if moving[layer.input]
+            else [values[layer.input]] * network.num_steps
+        )
         membranes[layer.name], spikes = step.run(pieces)
         values[layer.name] = spikes[0] if len(spikes) == 1 else graph.op("Concat", *spikes, axis=0)
     _read_out(graph, network, values, membranes, shapes)
@@ -88,7 +92,15 @@ class FloatLIFOps:
         if not late:
             charged = op("Identity", charged, **named)
         fired = self.fires(charged)
-        spk = op("Where", fired, self.number(layer.graded), zero, name=probe_name(layer.name, "spk", t), dtype=np.float32, shape=self.shape)
+        spk = op(
+            "Where",
+            fired,
+            self.number(layer.graded),
+            zero,
+            name=probe_name(layer.name, "spk", t),
+            dtype=np.float32,
+            shape=self.shape,
+        )
         if not late:
             return charged, spk
         down = self.theta if layer.reset_mechanism is ResetMechanism.SUBTRACT else charged
@@ -120,7 +132,9 @@ class FloatLIFOps:
         """The state quantizer: fixed-point, nearest level, or none."""
         layer, op = self.layer, self.graph.op
         if layer.levels is not None:
-            distance = op("Abs", op("Sub", op("Unsqueeze", mem, self.graph.constant([-1], np.int64)), self.number(layer.levels)))
+            distance = op(
+                "Abs", op("Sub", op("Unsqueeze", mem, self.graph.constant([-1], np.int64)), self.number(layer.levels))
+            )
             nearest = op("ArgMin", distance, axis=-1, keepdims=0, select_last_index=0)
             return op("Gather", self.number(layer.levels), nearest)
         if layer.state is None:

@@ -29,7 +29,9 @@ def unrolled(network: IntegerNetwork) -> GraphBuilder:
     graph = GraphBuilder()
     shape = network.input.shape
     lead: tuple[int | str, ...] = (network.num_steps, BATCH) if network.input.time == "sequence" else (1, BATCH)
-    codes = graph.input("input", network.input.format.dtype, (*lead, *shape) if network.input.time == "sequence" else (BATCH, *shape))
+    codes = graph.input(
+        "input", network.input.format.dtype, (*lead, *shape) if network.input.time == "sequence" else (BATCH, *shape)
+    )
     x = codes if network.input.time == "sequence" else graph.op("Unsqueeze", codes, graph.constant([0], np.int64))
     values: dict[str, ir.Value] = {"input": x}
     membranes: dict[str, list[ir.Value]] = {}
@@ -80,7 +82,9 @@ def _changes(network: IntegerNetwork, name: str) -> bool:
     return name != "input" or network.input.time == "sequence"
 
 
-def _read_out(graph: GraphBuilder, network: IntegerNetwork, values: dict[str, ir.Value], membranes: dict[str, list[ir.Value]]) -> None:
+def _read_out(
+    graph: GraphBuilder, network: IntegerNetwork, values: dict[str, ir.Value], membranes: dict[str, list[ir.Value]]
+) -> None:
     readout, T = network.readout, network.num_steps
     shape: tuple[Any, ...] = (BATCH, *network.signals[readout.layer].shape)
     state = next(lif.state for lif in network.lif_layers if lif.name == readout.layer)
@@ -104,5 +108,3 @@ def _read_out(graph: GraphBuilder, network: IntegerNetwork, values: dict[str, ir
     if readout.argmax:
         winner = graph.op("ArgMax", result, axis=-1, keepdims=0, select_last_index=0)
         graph.output("class", winner, np.int64, shape[:-1])
-
-

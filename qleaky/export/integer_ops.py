@@ -63,10 +63,14 @@ class IntegerOps:
             offset = self.constant(-fmt.lowest)
             low = self.graph.op("BitwiseAnd", self.graph.op("Add", x, offset), self.constant((1 << fmt.bits) - 1))
             return self.graph.op("Sub", low, offset, name=name, dtype=self.dtype, shape=shape)
-        return self.graph.op("Clip", x, self.constant(fmt.lowest), self.constant(fmt.highest), name=name, dtype=self.dtype, shape=shape)
+        return self.graph.op(
+            "Clip", x, self.constant(fmt.lowest), self.constant(fmt.highest), name=name, dtype=self.dtype, shape=shape
+        )
 
 
-def linear(graph: GraphBuilder, layer: Linear, x: ir.Value, signal: Signal, bounds: LayerBounds, source: Input | None) -> ir.Value:
+def linear(
+    graph: GraphBuilder, layer: Linear, x: ir.Value, signal: Signal, bounds: LayerBounds, source: Input | None
+) -> ir.Value:
     """W x + b as MatMulInteger on 8-bit codes where they fit, else as an int32 or int64 MatMul.
 
     ``source`` is the network's input where x are its codes; their zero point goes into the bias.

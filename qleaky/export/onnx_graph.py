@@ -44,7 +44,15 @@ class GraphBuilder:
             self._constants[key] = value
         return self._constants[key]
 
-    def op(self, kind: str, *inputs: ir.Value, name: str | None = None, dtype: Any = None, shape: Shape | None = None, **attributes: Any) -> ir.Value:
+    def op(
+        self,
+        kind: str,
+        *inputs: ir.Value,
+        name: str | None = None,
+        dtype: Any = None,
+        shape: Shape | None = None,
+        **attributes: Any,
+    ) -> ir.Value:
         """A node with one output."""
         return self.ops(kind, inputs, [name or self._name(kind)], dtype, shape, attributes)[0]
 
@@ -56,7 +64,13 @@ class GraphBuilder:
         return self.ops("Split", (value,), names, None, None, {"axis": 0, "num_outputs": parts})
 
     def ops(
-        self, kind: str, inputs: tuple[ir.Value, ...], names: list[str], dtype: Any, shape: Shape | None, attributes: dict[str, Any]
+        self,
+        kind: str,
+        inputs: tuple[ir.Value, ...],
+        names: list[str],
+        dtype: Any,
+        shape: Shape | None,
+        attributes: dict[str, Any],
     ) -> list[ir.Value]:
         """A node with named outputs."""
         outputs = [_value(name, dtype, shape) for name in names]

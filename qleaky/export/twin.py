@@ -17,8 +17,10 @@ def parse(data: bytes, where: str) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # noqa: BLE001  protobuf and the checker raise many unrelated types
-        raise ArtefactError(f"{where} is not a valid ONNX model, or is damaged: {_first_line(error)}. Export it again.") from error
+    except Exception as error:  # protobuf and the checker raise many unrelated types
+        raise ArtefactError(
+            f"{where} is not a valid ONNX model, or is damaged: {_first_line(error)}. Export it again."
+        ) from error
     return model
 
 
@@ -41,7 +43,8 @@ def with_probes(model: onnx.ModelProto, layers: tuple[str, ...], num_steps: int)
             raise ArtefactError(f"The graph holds no value {name!r}: it was not exported from this network. Export it again.")
         twin.graph.output.append(known[name])
     assert_twin(model, twin)
-    return twin.SerializeToString(deterministic=True)
+    data: bytes = twin.SerializeToString(deterministic=True)
+    return data
 
 
 def probe_names(layers: tuple[str, ...], num_steps: int) -> list[str]:
@@ -60,7 +63,9 @@ def assert_twin(model: onnx.ModelProto, twin: onnx.ModelProto) -> None:
     added = stripped.graph.output[len(model.graph.output) :]
     del stripped.graph.output[len(model.graph.output) :]
     if not added or stripped.SerializeToString(deterministic=True) != model.SerializeToString(deterministic=True):
-        raise ArtefactError("The twin differs from the shipped graph by more than added outputs; this is a bug, please report it.")
+        raise ArtefactError(
+            "The twin differs from the shipped graph by more than added outputs; this is a bug, please report it."
+        )
 
 
 def _first_line(error: BaseException) -> str:

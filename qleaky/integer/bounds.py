@@ -138,7 +138,11 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
     k = layer.extra_bits(x)
     state = max(-layer.state.lowest, layer.state.highest)
     theta = max(abs(int(layer.theta.min())), abs(int(layer.theta.max())))
-    n, m = (layer.decay.n, int(layer.multiplier.max())) if _multiplies(layer) else (0, 1)
+    n, m = (
+        (layer.decay.n, int(layer.multiplier.max()))
+        if isinstance(layer.decay, MulShift) and layer.multiplier is not None
+        else (0, 1)
+    )
     half = (1 << k) // 2 if layer.rounding in (Rounding.HALF_UP, Rounding.HALF_EVEN) else 0
     current = x.magnitude * Fraction(2) ** -layer.input_shift(x)
     scale = 1 << max(k, n)
@@ -158,7 +162,3 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
         training_bound=min(relieved, max(decay, step)) if saturates else max(decay, step),
         training_limit=FLOAT32_EXACT if in_float32 else FLOAT64_EXACT,
     )
-
-
-def _multiplies(layer: LIF) -> bool:
-    return isinstance(layer.decay, MulShift)

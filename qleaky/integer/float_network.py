@@ -96,7 +96,7 @@ class FloatNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="float", dict=
                 raise InputError("inputs are integers, but the network declares no input format; pass floats.")
             array = self.input.format.decode(self.input.format.encode(array, where="inputs"))
         if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise InputError(f"inputs of dtype {array.dtype} must be finite numbers; they hold something else, NaN or infinity.")
+            raise InputError(f"inputs of dtype {array.dtype} must be finite numbers; these hold NaN, infinity or no numbers.")
         check_batch(array.shape, self.input.shape, self.num_steps if self.input.time == "sequence" else None)
         return array.astype(np.float32)
 

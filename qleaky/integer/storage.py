@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from qleaky._files import read_file
 from qleaky.errors import ArtefactError, QleakyError
-
-if TYPE_CHECKING:
-    from qleaky.integer.network import IntegerNetwork
 
 VERSION = 1
 KEY = "qleaky"

@@ -67,10 +67,12 @@ def parse_readout(readout: str | None, layer: str) -> Readout:
     """
     kind, _, suffix = (readout or "spikes").partition(":")
     if kind not in READOUTS or suffix not in ("", "argmax"):
-        raise InputError(f"readout={readout!r} is unknown. Choose one of {', '.join(READOUTS)}, with ':argmax' behind it for the class.")
+        raise InputError(
+            f"readout={readout!r} is unknown. Choose one of {', '.join(READOUTS)}, with ':argmax' behind it for the class."
+        )
     if kind == "spikes" and suffix:
         raise InputError("readout='spikes:argmax' names no class: spikes have a time axis. Use 'spike_count:argmax'.")
-    return Readout(layer, kind, bool(suffix))  # type: ignore[arg-type]
+    return Readout(layer, kind, bool(suffix))
 
 
 def _check_steps(num_steps: int | None, time: str | None) -> None:
@@ -96,5 +98,7 @@ def _input_format(declared: QFormat | str | None, chain: Chain) -> QFormat | Non
     if not isinstance(declared, QFormat):
         raise InputError(f"input_format={declared!r}; pass 'spikes' or a qleaky.QFormat(bits, frac_bits, signed, zero_point).")
     if chain.input_format not in (None, declared):
-        raise UsageError(f"input_format={declared} contradicts the network's own input quantizer, {chain.input_format}; leave it out.")
+        raise UsageError(
+            f"input_format={declared} contradicts the network's own input quantizer, {chain.input_format}; leave it out."
+        )
     return declared

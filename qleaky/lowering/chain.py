@@ -73,7 +73,7 @@ class _Resolver:
 
     def place(self, call: Call) -> None:
         """Give one call its place in the chain."""
-        name = call.path or type(call.module).__name__.lower()
+        name = call.path
         if self.calls[call.path] > 1:
             self.problems.append(
                 f"layer {name!r} is called {self.calls[call.path]} times in one forward. Let forward compute one step and pass "
@@ -123,7 +123,9 @@ class _Resolver:
 
     def _check_step(self, call: Call, name: str) -> None:
         if call.method == "sequence":
-            self.problems.append(f"layer {name!r} runs a whole sequence, but num_steps is given, which says forward is one step. Leave it out.")
+            self.problems.append(
+                f"layer {name!r} runs a whole sequence, but num_steps is given, which says forward is one step. Leave it out."
+            )
             return
         if call.mem is None:
             return
@@ -138,7 +140,9 @@ class _Resolver:
     def _place_quantizer(self, call: Call, name: str, source: str) -> None:
         """A quantizer on the network's input declares the input's format; elsewhere it has no place."""
         if source != "input" or self.stages:
-            self.problems.append(f"layer {name!r} quantizes what {source!r} emits; only the input and the states may be quantized.")
+            self.problems.append(
+                f"layer {name!r} quantizes what {source!r} emits; only the input and the states may be quantized."
+            )
             return
         try:
             quantizer = call.module if isinstance(call.module, FixedPoint) else from_brevitas(call.module)
@@ -179,7 +183,9 @@ class _Resolver:
             self.problems.append(f"forward reads {len(self.graph.data)} tensors as data; a network has one input.")
         for stage in self.stages:
             if not stage.source and not self.problems:
-                self.problems.append(f"layer {stage.name!r} is not fed by the network's input; its input is made inside forward.")
+                self.problems.append(
+                    f"layer {stage.name!r} is not fed by the network's input; its input is made inside forward."
+                )
 
     def last_lif(self) -> str:
         """The one LIF layer whose spikes feed no other layer."""

@@ -71,9 +71,7 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
 
 def _linear(stage: Stage) -> FloatLinear:
     weight, bias = linear_weights(stage.module)
-    return FloatLinear(
-        name=stage.name, input=stage.source, weight=_array(weight), bias=None if bias is None else _array(bias)
-    )
+    return FloatLinear(name=stage.name, input=stage.source, weight=_array(weight), bias=None if bias is None else _array(bias))
 
 
 def _lif(stage: Stage) -> FloatLIF:

@@ -44,7 +44,7 @@ def integer_network(
     return IntegerNetwork(input=source, num_steps=num_steps, layers=tuple(layers), readout=readout), []
 
 
-def linear_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+def linear_weights(module: Any) -> tuple[Tensor, Tensor | None]:
     """The weight and bias that a linear layer multiplies with in its forward pass, fake-quantized where it quantizes."""
     with torch.no_grad():
         if isinstance(module, QuantLinear):
@@ -53,14 +53,16 @@ def linear_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
         if hasattr(module, "quant_weight"):
             weight = module.quant_weight().value
         if bias is not None and getattr(getattr(module, "bias_quant", None), "is_quant_enabled", False):
-            bias = module.quant_bias().value  # type: ignore[operator]
-        return weight, bias  # type: ignore[return-value]
+            bias = module.quant_bias().value
+        return weight, bias
 
 
 def narrowest(codes: Any) -> np.ndarray[Any, Any]:
     """The codes in the smallest signed NumPy type that holds them."""
     array = np.asarray(codes, dtype=np.int64)
-    bits = max(int(array.max(initial=0)).bit_length(), int(-array.min(initial=0) - 1).bit_length() if (array < 0).any() else 0) + 1
+    bits = (
+        max(int(array.max(initial=0)).bit_length(), int(-array.min(initial=0) - 1).bit_length() if (array < 0).any() else 0) + 1
+    )
     return array.astype(f"i{next(b for b in (1, 2, 4, 8) if 8 * b >= bits)}")
 
 
@@ -79,7 +81,9 @@ class _Builder:
         """Weights and bias as codes on one grid."""
         weight, bias = (None if t is None else t.detach().cpu().double().numpy() for t in linear_weights(module))
         if weight is None or not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
-            raise FormatError(f"layer {self.stage.name!r}: the weights or the bias hold NaN or infinity; look for a diverged training.")
+            raise FormatError(
+                f"layer {self.stage.name!r}: the weights or the bias hold NaN or infinity; look for a diverged training."
+            )
         grid = grid_of(weight, max_bits=WEIGHT_BITS)
         if grid is None:
             self._refuse(f"weights are not on a power-of-two grid of at most {WEIGHT_BITS} bits; use qleaky.QuantLinear.")
@@ -139,9 +143,13 @@ class _Builder:
             self._refuse("inhibition has no integer form yet; construct it with inhibition=False.")
         if not bool((module.graded_spikes_factor == 1).all()):
             self._refuse("graded spikes have no integer form yet; fold graded_spikes_factor into the next layer's weights.")
-        strict = isinstance(module.spike_grad, Surrogate) or getattr(module.spike_grad, "__module__", "") == "snntorch.surrogate"
+        strict = (
+            isinstance(module.spike_grad, Surrogate) or getattr(module.spike_grad, "__module__", "") == "snntorch.surrogate"
+        )
         if not strict and not module.surrogate_disable:
-            self._refuse("spike_grad is a function of your own, whose forward value cannot be read; use one of qleaky.surrogate.")
+            self._refuse(
+                "spike_grad is a function of your own, whose forward value cannot be read; use one of qleaky.surrogate."
+            )
         timing, mechanism = module.reset_timing, module.reset_mechanism
         if timing is ResetTiming.UNDELAYED and mechanism is not ResetMechanism.NONE and bool((module.threshold < 0).any()):
             self._refuse("an undelayed reset asks for a threshold of at least 0; use reset_timing='same_step'.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class FeedForward(nn.Module):
     def __init__(self, sizes: Sequence[int], weight_bits: int | None = 8, lif: LIFSettings | None = None) -> None:
         super().__init__()
         settings = lif or LIFSettings()
-        for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+        for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1):
             linear = nn.Linear(inputs, outputs) if weight_bits is None else QuantLinear(inputs, outputs, weight_bits)
             self.add_module(f"fc{index}", linear)
             self.add_module(f"lif{index}", _leaky(settings, quantized=weight_bits is not None))

@@ -44,9 +44,7 @@ def run(network: IntegerNetwork, inputs: Any) -> Recording:
     return Recording(spikes, membranes, read_out(network.readout, spikes[last], membranes[last]))
 
 
-def _network_step(
-    network: IntegerNetwork, mems: dict[str, Int64], x: Int64
-) -> tuple[dict[str, Int64], dict[str, Int64]]:
+def _network_step(network: IntegerNetwork, mems: dict[str, Int64], x: Int64) -> tuple[dict[str, Int64], dict[str, Int64]]:
     """One time step of every layer: (membranes before, input) -> (membranes after, what every layer emits)."""
     values, after = {"input": x}, dict(mems)
     for layer in network.layers:

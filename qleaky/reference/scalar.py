@@ -123,5 +123,3 @@ def _per_neuron(codes: Any, size: int) -> list[int]:
         return [0] * size
     flat: list[int] = codes.reshape(-1).tolist()
     return flat * size if len(flat) == 1 else flat
-
-

@@ -39,6 +39,7 @@ class Observer:
         return observed
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
+        """Called after each outermost call with its layer, method, (args, kwargs) and result."""
         raise NotImplementedError
 
 
@@ -55,7 +56,8 @@ def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
             f"The network cannot be copied, so it cannot be traced without touching it: {error}. Detach tensors that it "
             f"stores as attributes, or build it anew and load its state_dict."
         ) from error
-    for path, module in network.named_modules():
+    for name, module in network.named_modules():
+        path = name or type(module).__name__.lower()
         if isinstance(module, Leaky):
             module.mem = torch.zeros(0, dtype=module.mem.dtype, device=module.mem.device)
             module.sequence = observer.wrap(path, module, "sequence", module.sequence)  # type: ignore[method-assign]

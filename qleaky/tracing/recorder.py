@@ -15,7 +15,19 @@ from qleaky.neuron import Leaky
 from qleaky.tracing.graph import Call, Convention, Operation, StepGraph
 from qleaky.tracing.observer import Observer, flat_tensors, recorded_copy
 
-_ALIASES = {"clone", "detach", "contiguous", "requires_grad_", "to", "float", "squeeze", "flatten", "reshape", "view", "__get__"}
+_ALIASES = {
+    "clone",
+    "detach",
+    "contiguous",
+    "requires_grad_",
+    "to",
+    "float",
+    "squeeze",
+    "flatten",
+    "reshape",
+    "view",
+    "__get__",
+}
 
 
 def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
@@ -56,7 +68,7 @@ class _Recorder(Observer, TorchFunctionMode):
 
     def __init__(self) -> None:
         Observer.__init__(self)
-        TorchFunctionMode.__init__(self)  # type: ignore[no-untyped-call]
+        TorchFunctionMode.__init__(self)
         self.calls: list[Call] = []
         self.operations: list[Operation] = []
         self._numbers: dict[int, int] = {}
@@ -121,7 +133,7 @@ class _Recorder(Observer, TorchFunctionMode):
             self._name(outputs[0], self._numbers[id(inputs[0])])
             return
         taken = tuple(self._numbers[id(i)] for i in inputs)
-        full_name = str(resolve_name(func) or name)  # type: ignore[no-untyped-call]
+        full_name = str(resolve_name(func) or name)
         self.operations.append(Operation(full_name, _source_line(), taken, tuple(self._fresh(o) for o in outputs)))
 
 
@@ -141,7 +153,9 @@ def _check_sample(arguments: tuple[Any, ...], convention: Convention) -> None:
         got = tuple(arguments[0].shape) if arguments and isinstance(arguments[0], Tensor) else arguments[:1]
         raise InputError(f"sample_input: the first argument is {got}; pass a tensor {wanted}, or a tuple that begins with one.")
     if 0 in arguments[0].shape:
-        raise InputError(f"sample_input has shape {tuple(arguments[0].shape)}; pass {wanted} with at least one step and sample.")
+        raise InputError(
+            f"sample_input has shape {tuple(arguments[0].shape)}; pass {wanted} with at least one step and sample."
+        )
     if not bool(torch.isfinite(arguments[0]).all()):
         raise InputError("sample_input holds NaN or infinity; pass finite numbers.")
 

@@ -22,6 +22,7 @@ class LayerRecorder(Observer):
         self.membranes: dict[str, list[Tensor]] = {}
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
+        """Keep the spikes and membranes of a Leaky."""
         if not isinstance(module, Leaky):
             return
         spk = result[0] if isinstance(result, tuple) else result

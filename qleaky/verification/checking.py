@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-import qleaky
 from qleaky._files import read_file
+from qleaky._version import VERSION
 from qleaky.errors import ArtefactError, InputError
 from qleaky.export import twin
 from qleaky.integer import FloatNetwork, IntegerNetwork, LayerBounds
@@ -54,7 +54,7 @@ class Report(msgspec.Struct, frozen=True):
         """The report as a certificate, with the versions it was made by."""
         return Certificate(
             **{name: getattr(self, name) for name in self.__struct_fields__},
-            versions={"qleaky": qleaky.__version__, "onnx": onnx.__version__, **versions()},
+            versions={"qleaky": VERSION, "onnx": onnx.__version__, **versions()},
         )
 
     @property
@@ -144,9 +144,7 @@ def _reasons(network: Network, with_module: bool) -> tuple[str, ...]:
     return proof.reasons if with_module else proof.artefact_reasons
 
 
-def _reference(
-    network: Network, inputs: Any, module: nn.Module | None
-) -> tuple[NDArray[Any], Recording, Comparison | None]:
+def _reference(network: Network, inputs: Any, module: nn.Module | None) -> tuple[NDArray[Any], Recording, Comparison | None]:
     """Encoded inputs, what is expected of them, and how torch's own evaluation compares with that."""
     if isinstance(network, IntegerNetwork):
         codes = network.encode(synthetic_inputs(network) if inputs is None else inputs)
@@ -187,7 +185,10 @@ def _runs(
             for batch in BATCHES:
                 progress(f"onnxruntime, optimisation {'on' if optimize else 'off'}, {threads} thread(s), batch {batch}")
                 comparison = sum(
-                    (_compare_batch(shipped, probed, network, codes, reference, picked) for picked in _batches(network, codes, batch)),
+                    (
+                        _compare_batch(shipped, probed, network, codes, reference, picked)
+                        for picked in _batches(network, codes, batch)
+                    ),
                     Comparison(),
                 )
                 yield Run("onnxruntime", optimize, threads, batch, comparison)

@@ -39,7 +39,7 @@ class Runner:
         try:
             options.enable_mem_reuse = len(onnx.load_model_from_string(data).graph.node) < MANY_NODES
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  onnxruntime raises its own unrelated types
+        except Exception as error:  # onnxruntime raises its own unrelated types
             where = "the model" if isinstance(artefact, bytes) else str(artefact)
             raise ArtefactError(f"ONNX Runtime cannot load {where}: {str(error).splitlines()[0][:200]}.") from error
         self.outputs = [output.name for output in self._session.get_outputs()]
@@ -53,7 +53,7 @@ class Runner:
         array = np.asarray(inputs)
         try:
             return dict(zip(self.outputs, self._session.run(None, {"input": array}), strict=True))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # onnxruntime raises its own unrelated types
             wanted = self._session.get_inputs()[0]
             raise InputError(
                 f"ONNX Runtime refused inputs of shape {array.shape}, dtype {array.dtype}; the graph takes {wanted.type} "

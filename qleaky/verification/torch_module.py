@@ -27,15 +27,14 @@ def run_module(net: nn.Module, network: IntegerNetwork | FloatNetwork, inputs: N
     graph = _graph(net, network)
     steps = list(values.unbind(0)) if network.input.time == "sequence" else [values] * network.num_steps
     recorded = record(net, graph, steps)
-    names = [lif.name for lif in network.lif_layers]
-    if set(recorded.spikes) != set(names) and len(names) == len(recorded.spikes) == 1:
-        names_of = dict(zip(recorded.spikes, names, strict=True))
-    else:
-        names_of = {name: name for name in recorded.spikes}
-    if set(names_of.values()) != set(names):
-        raise InputError(f"module has the Leaky layers {sorted(recorded.spikes)}, the network {sorted(names)}; pass the module it was lowered from.")
-    spikes = {names_of[path]: spk.cpu().numpy() for path, spk in recorded.spikes.items()}
-    membranes = {names_of[path]: mem.cpu().double().numpy() for path, mem in recorded.membranes.items()}
+    names = {lif.name for lif in network.lif_layers}
+    if set(recorded.spikes) != names:
+        raise InputError(
+            f"module has the Leaky layers {sorted(recorded.spikes)}, the network {sorted(names)}; pass the module that "
+            f"was lowered to it."
+        )
+    spikes = {name: spk.cpu().numpy() for name, spk in recorded.spikes.items()}
+    membranes = {name: mem.cpu().double().numpy() for name, mem in recorded.membranes.items()}
     if isinstance(network, IntegerNetwork):
         membranes = {lif.name: np.ldexp(membranes[lif.name], lif.state.frac_bits) for lif in network.lif_layers}
     return spikes, membranes

@@ -1,0 +1,3 @@
+"""The package's version, which artefacts carry."""
+
+VERSION = "0.1.0"
