@@ -38,11 +38,10 @@ class Schedule:
     epochs: int
     learning_rate: float
     batch: int = 16
-    logit_scale: float = 4.0
 
 
-FLOAT_SCHEDULE = Schedule(60, 5e-3)
-QUANTIZED_SCHEDULE = Schedule(30, 5e-3 / 3)
+FLOAT_SCHEDULE = Schedule(100, 1e-2)
+QUANTIZED_SCHEDULE = Schedule(40, 1e-2 / 3)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def train(net: nn.Module, data: JapaneseVowels, schedule: Schedule, seed: int, t
         losses = []
         for picked in torch.randperm(len(labels), generator=shuffler).split(schedule.batch):  # type: ignore[no-untyped-call]
             _, membranes = net(inputs[:, picked])
-            loss = F.cross_entropy(membranes.mean(0) * schedule.logit_scale, labels[picked])
+            loss = F.cross_entropy(membranes.mean(0), labels[picked])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -149,7 +148,7 @@ def _percent(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]], data: Jap
 
 
 def _schedule(schedule: Schedule, epochs: int | None) -> Schedule:
-    return schedule if epochs is None else Schedule(epochs, schedule.learning_rate, schedule.batch, schedule.logit_scale)
+    return schedule if epochs is None else Schedule(epochs, schedule.learning_rate, schedule.batch)
 
 
 @contextlib.contextmanager

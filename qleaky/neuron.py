@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
-import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,31 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from qleaky._lif import LIFRule, StraightThrough, lif_step
+from qleaky._neuron_options import (
+    ForOneOrAll,
+    Number,
+    check_settings_fit,
+    checked_callable,
+    checked_decay,
+    checked_number,
+    checked_timing,
+    register,
+)
 from qleaky._sequence import can_fuse, lif_sequence
-from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay, choice
+from qleaky.dynamics import Compare, Decay, ResetMechanism, ResetTiming, RoundingSite, choice
 from qleaky.errors import InputError, UsageError
-from qleaky.quantizers import FixedPoint
 from qleaky.surrogate import atan
 
-Number = float | Tensor
 Quantizer = Callable[[Tensor], Tensor]
-_live: weakref.WeakSet[Leaky] = weakref.WeakSet()
-
-
-class _ForOneOrAll:
-    """A method that acts on its instance, or, called on the class, on every live instance of it."""
-
-    def __init__(self, method: Callable[[Leaky], None]) -> None:
-        self.method = method
-        functools.update_wrapper(self, method)  # type: ignore[arg-type]
-
-    def __get__(self, instance: Leaky | None, owner: type[Leaky]) -> Callable[[], None]:
-        return functools.partial(self._call, instance, owner)
-
-    def _call(self, instance: Leaky | None, owner: type[Leaky]) -> None:
-        for layer in [instance] if instance is not None else list(_live):
-            if isinstance(layer, owner):
-                self.method(layer)
 
 
 class Leaky(nn.Module):
@@ -116,12 +105,12 @@ class Leaky(nn.Module):
     ) -> None:
         super().__init__()
         mechanism = choice(ResetMechanism, reset_mechanism, "Leaky", "reset_mechanism")
-        self._reset_timing = _timing(reset_timing, reset_delay)
+        self._reset_timing = checked_timing(reset_timing, reset_delay)
         self.compare = choice(Compare, compare, "Leaky", "compare")
         self.rounding_site = choice(RoundingSite, rounding_site, "Leaky", "rounding_site")
-        self.decay = _checked_decay(decay, self.rounding_site, state_quant)
-        self.spike_grad = _callable(atan() if spike_grad is None else spike_grad, "spike_grad")
-        self.state_quant: Any = False if state_quant in (False, None) else _callable(state_quant, "state_quant")
+        self.decay = checked_decay(decay, self.rounding_site, state_quant)
+        self.spike_grad = checked_callable(atan() if spike_grad is None else spike_grad, "spike_grad")
+        self.state_quant: Any = False if state_quant in (False, None) else checked_callable(state_quant, "state_quant")
         self.surrogate_disable, self.init_hidden = surrogate_disable, init_hidden
         self.inhibition, self.output = inhibition, output
         self._hold("threshold", threshold, learn_threshold)
@@ -130,14 +119,11 @@ class Leaky(nn.Module):
         self.reset_mechanism = mechanism
         self._hold("beta", beta, learn_beta)
         self.register_buffer("mem", torch.zeros(0), persistent=False)
-        _live.add(self)
+        register(self)
 
     def _hold(self, name: str, value: Number, learn: bool) -> None:
         """Register a setting under snntorch's name, as parameter or as buffer."""
-        tensor = torch.as_tensor(value).detach().clone()
-        tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
-        if tensor.isnan().any():
-            raise InputError(f"Leaky: {name}={value} holds NaN; it must be a number.")
+        tensor = checked_number(name, value)
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))
         else:
@@ -206,9 +192,12 @@ class Leaky(nn.Module):
             InputError: ``mem`` of another shape or dtype than ``input_``.
         """
         old = self._membrane_for(input_, mem)
-        spk, self.mem, self.reset = lif_step(
-            self.rule, input_, old, self.effective_beta(), self.threshold, self.graded_spikes_factor
-        )
+        numbers = self.effective_beta(), self.threshold, self.graded_spikes_factor
+        try:
+            spk, self.mem, self.reset = lif_step(self.rule, input_, old, *numbers)
+        except RuntimeError:
+            self._check_settings(input_)
+            raise
         return spk if self.init_hidden and not self.output else (spk, self.mem)
 
     def sequence(self, currents: Tensor, mem: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -223,6 +212,7 @@ class Leaky(nn.Module):
         if currents.ndim < 1 or currents.shape[0] == 0:
             raise InputError(f"Leaky.sequence: currents of shape {tuple(currents.shape)}; pass (T, B, ...) with T >= 1.")
         steps = currents.unbind(0)
+        self._check_settings(steps[0])
         fresh = mem is None and not self.init_hidden
         old = torch.zeros_like(steps[0], requires_grad=False) if fresh else self._membrane_for(steps[0], mem)
         rule, numbers = self.rule, (self.effective_beta(), self.threshold, self.graded_spikes_factor)
@@ -249,6 +239,9 @@ class Leaky(nn.Module):
                 f"Leaky: mem has dtype {mem.dtype}, input_ {input_.dtype}; both must be the same. Convert one of them."
             )
         return mem
+
+    def _check_settings(self, input_: Tensor) -> None:
+        check_settings_fit(input_, beta=self.beta, threshold=self.threshold, graded_spikes_factor=self.graded_spikes_factor)
 
     def _restart(self, input_: Tensor, mem: Tensor) -> Tensor:
         """Zeros for an unused membrane (``reset_mem`` before a first step) or after a change of batch size, else an error."""
@@ -281,12 +274,12 @@ class Leaky(nn.Module):
         warnings.warn("Leaky.init_leaky is deprecated; use Leaky.reset_mem.", DeprecationWarning, stacklevel=2)
         return self.reset_mem()
 
-    @_ForOneOrAll
+    @ForOneOrAll
     def detach_hidden(self) -> None:
         """Cut the membrane from the graph of past steps (truncated backpropagation); on the class: of all live layers."""
         self.mem = self.mem.detach()
 
-    @_ForOneOrAll
+    @ForOneOrAll
     def reset_hidden(self) -> None:
         """Set the membrane to zero; on the class: of all live layers."""
         self.reset_mem()
@@ -309,7 +302,7 @@ class Leaky(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        _live.add(self)
+        register(self)
 
 
 def _loop(rule: LIFRule, steps: tuple[Tensor, ...], mem: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -320,27 +313,3 @@ def _loop(rule: LIFRule, steps: tuple[Tensor, ...], mem: Tensor, *numbers: Tenso
         spks.append(spk)
         mems.append(mem)
     return torch.stack(spks), torch.stack(mems)
-
-
-def _timing(reset_timing: str | None, reset_delay: bool) -> ResetTiming:
-    if reset_timing is None:
-        return ResetTiming.DELAYED if reset_delay else ResetTiming.UNDELAYED
-    timing = choice(ResetTiming, reset_timing, "Leaky", "reset_timing")
-    if timing is ResetTiming.DELAYED and not reset_delay:
-        raise UsageError("Leaky: reset_timing='delayed' contradicts reset_delay=False; give one of the two.")
-    return timing
-
-
-def _checked_decay(decay: Any, site: RoundingSite, state_quant: Any) -> Decay | None:
-    if decay is not None and not isinstance(decay, (MulShift, ShiftDecay)):
-        raise InputError(f"Leaky: decay={decay!r}; pass qleaky.MulShift(n=8), qleaky.ShiftDecay(k) or None.")
-    if (isinstance(decay, ShiftDecay) or site is RoundingSite.DECAY) and not isinstance(state_quant, FixedPoint):
-        what = "decay=ShiftDecay" if isinstance(decay, ShiftDecay) else "rounding_site='decay'"
-        raise UsageError(f"Leaky: {what} works on the grid of the state; give it one with state_quant=qleaky.FixedPoint(...).")
-    return decay
-
-
-def _callable(value: Any, name: str) -> Any:
-    if not callable(value):
-        raise InputError(f"Leaky: {name}={value!r} is not callable; pass a function tensor -> tensor, or leave it out.")
-    return value

@@ -102,8 +102,8 @@ class FixedPoint(StateQuantizer):
         FormatError: bits outside 2..24, a step that float32 cannot hold, or (in the forward pass) a NaN.
         InputError: an unknown rounding, overflow or gradient.
 
-    >>> FixedPoint(bits=4, frac_bits=1)(torch.tensor([0.24, 0.25, -0.25, 9.0])).tolist()
-    [0.0, 0.5, 0.0, 3.5]
+    >>> FixedPoint(bits=4, frac_bits=1)(torch.tensor([0.24, 0.25, -0.75, 9.0])).tolist()
+    [0.0, 0.5, -0.5, 3.5]
     """
 
     spec_code: Tensor

@@ -75,26 +75,43 @@ def linear(
 
     ``source`` is the network's input where x are its codes; their zero point goes into the bias.
     """
-    bias = np.zeros(layer.weight.shape[0], np.int64) if layer.bias is None else layer.bias.astype(np.int64)
-    weight = layer.weight.astype(np.int64)
-    narrow = weight.min() >= -128 and weight.max() <= 127
-    if narrow and source is not None and (eight := _eight_bit_codes(graph, x, source)) is not None:
-        codes, offset = eight
-        bias = bias + offset * weight.sum(axis=1)
-        return _matmul_integer(graph, layer, codes, bias, 128)
-    if narrow and source is None and signal.low >= 0 and signal.high <= 1:
-        return _matmul_integer(graph, layer, x, bias, 1)
-    wide = IntegerOps(graph, np.int32 if bounds.fits_int32 else np.int64)
-    x = input_integers(wide, x, source)
-    product = graph.op("MatMul", x, graph.constant(weight.T, wide.dtype, f"{layer.name}.weight"))
-    return product if not bias.any() else graph.op("Add", product, graph.constant(bias, wide.dtype, f"{layer.name}.bias"))
+    operand = _eight_bit_operand(graph, layer, x, signal, source)
+    if operand is None:
+        ops = IntegerOps(graph, np.int32 if bounds.fits_int32 else np.int64)
+        wide = input_integers(ops, x, source)
+        product = graph.op("MatMul", wide, graph.constant(layer.weight.T, ops.dtype, f"{layer.name}.weight"))
+        bias = _bias(layer)
+    else:
+        codes, offset = operand
+        ops = IntegerOps(graph, np.int32 if bounds.accumulate + abs(offset) * _absolute_sum(layer) <= INT32_MAX else np.int64)
+        product = graph.op("MatMulInteger", codes, graph.constant(layer.weight.T, np.int8, f"{layer.name}.weight"))
+        product = product if ops.dtype == np.int32 else ops.cast(product)
+        bias = _bias(layer) + offset * layer.weight.astype(np.int64).sum(axis=1)
+    return graph.op("Add", product, graph.constant(bias, ops.dtype, f"{layer.name}.bias")) if bias.any() else product
 
 
-def _eight_bit_codes(graph: GraphBuilder, x: ir.Value, source: Input) -> tuple[ir.Value, int] | None:
-    """The input's integers as 8-bit operands plus an offset: u8 spikes as they are, everything else as i8.
+def _bias(layer: Linear) -> Any:
+    return np.zeros(layer.weight.shape[0], np.int64) if layer.bias is None else layer.bias.astype(np.int64)
 
-    u8 above 128 times i8 is wrong in ONNX Runtime on AVX2 machines without VNNI, so unsigned bytes move down by 128.
+
+def _absolute_sum(layer: Linear) -> int:
+    """sum|w| of the worst output channel."""
+    positive, negative = split_signs(layer.weight)
+    return int(max(positive + negative))
+
+
+def _eight_bit_operand(
+    graph: GraphBuilder, layer: Linear, x: ir.Value, signal: Signal, source: Input | None
+) -> tuple[ir.Value, int] | None:
+    """x as an 8-bit operand of MatMulInteger and what it lacks to x: spikes as u8, everything else as i8.
+
+    u8 above 128 times i8 is wrong in ONNX Runtime on AVX2 machines without VNNI, so unsigned bytes move down by 128. None
+    where the weights or x need more than 8 bits, or the product more than int32.
     """
+    if layer.weight.dtype != np.int8 or 128 * _absolute_sum(layer) > INT32_MAX:
+        return None
+    if source is None:
+        return (x, 0) if signal.low >= 0 and signal.high <= 1 else None
     fmt = source.format
     if fmt.bits > 8:
         return None
@@ -102,20 +119,9 @@ def _eight_bit_codes(graph: GraphBuilder, x: ir.Value, source: Input) -> tuple[i
         return x, -fmt.zero_point
     if fmt.bits < 8:
         return graph.op("Cast", x, to=int(ir.DataType.INT8)), -fmt.zero_point
-    wide = IntegerOps(graph, np.int32)
-    moved = graph.op("Sub", wide.cast(x), wide.constant(128))
+    ops = IntegerOps(graph, np.int32)
+    moved = graph.op("Sub", ops.cast(x), ops.constant(128))
     return graph.op("Cast", moved, to=int(ir.DataType.INT8)), 128 - fmt.zero_point
-
-
-def _matmul_integer(graph: GraphBuilder, layer: Linear, codes: ir.Value, bias: Any, magnitude: int) -> ir.Value:
-    positive, negative = split_signs(layer.weight)
-    largest = int(max((positive + negative) * magnitude + abs(bias.astype(object))))
-    weight = graph.constant(layer.weight.T, np.int8, f"{layer.name}.weight")
-    product = graph.op("MatMulInteger", codes, weight)
-    if largest > INT32_MAX:
-        wide = IntegerOps(graph, np.int64)
-        return graph.op("Add", wide.cast(product), graph.constant(bias, np.int64, f"{layer.name}.bias"))
-    return product if not bias.any() else graph.op("Add", product, graph.constant(bias, np.int32, f"{layer.name}.bias"))
 
 
 def input_integers(ops: IntegerOps, x: ir.Value, source: Input | None) -> ir.Value:

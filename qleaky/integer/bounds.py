@@ -149,7 +149,7 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
     decay = scale * m * state // (1 << n)
     step = int((1 << k) * (Fraction(m * state, 1 << n) + current + theta)) + max(half, scale // 2)
     saturates = layer.overflow is Overflow.SATURATE and layer.theta.min() >= 0
-    relieved = max(decay, (1 << k) * ((1 << (layer.state.bits - 1)) + theta + 1))
+    relieved = max(decay, (1 << k) * (max(-layer.state.lowest, layer.state.highest + 1) + theta + 1))
     in_float32 = float32_carries(layer.state, layer.overflow)
     return LayerBounds(
         layer=layer.name,

@@ -65,7 +65,7 @@ class Golden(msgspec.Struct, frozen=True, eq=False):
 
 
 class FloatNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="float", dict=True, eq=False):
-    """A spiking network in float32. Its reference is torch, recorded in ``golden``; ``reasons`` say why it is no integer one."""
+    """A spiking network in float32; ``reasons`` say why. Its reference is what torch computed, recorded in ``golden``."""
 
     input: FloatInput
     num_steps: int

@@ -79,7 +79,10 @@ class _Builder:
 
     def linear(self, module: nn.Module) -> Linear | None:
         """Weights and bias as codes on one grid."""
-        weight, bias = (None if t is None else t.detach().cpu().double().numpy() for t in linear_weights(module))
+        tensors = linear_weights(module)
+        if tensors[0].dtype not in (torch.float32, torch.float64):
+            self._refuse(f"it computes in {tensors[0].dtype}, which does not hold exact sums; call net.float().")
+        weight, bias = (None if t is None else t.detach().cpu().double().numpy() for t in tensors)
         if weight is None or not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
             raise FormatError(
                 f"layer {self.stage.name!r}: the weights or the bias hold NaN or infinity; look for a diverged training."

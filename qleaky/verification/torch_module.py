@@ -23,8 +23,9 @@ def run_module(net: nn.Module, network: IntegerNetwork | FloatNetwork, inputs: N
     Raises:
         InputError: the module is not the one that was lowered.
     """
-    values = _values(network, inputs)
-    graph = _graph(net, network)
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
+    values = _values(network, inputs, device)
+    graph = _graph(net, network, device)
     steps = list(values.unbind(0)) if network.input.time == "sequence" else [values] * network.num_steps
     recorded = record(net, graph, steps)
     names = {lif.name for lif in network.lif_layers}
@@ -40,26 +41,26 @@ def run_module(net: nn.Module, network: IntegerNetwork | FloatNetwork, inputs: N
     return spikes, membranes
 
 
-def _values(network: IntegerNetwork | FloatNetwork, inputs: NDArray[Any]) -> Tensor:
+def _values(network: IntegerNetwork | FloatNetwork, inputs: NDArray[Any], device: torch.device) -> Tensor:
     encoded = network.encode(inputs)
     fmt = network.input.format
     values = fmt.decode(encoded) if isinstance(network, IntegerNetwork) and fmt is not None else encoded
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
 
 
-def _graph(net: nn.Module, network: IntegerNetwork | FloatNetwork) -> StepGraph:
+def _graph(net: nn.Module, network: IntegerNetwork | FloatNetwork, device: torch.device) -> StepGraph:
     """How forward is called: on whole sequences if its Leaky layers run them, else step by step."""
     shape = network.input.shape
-    extra = [torch.zeros(0)] * (_required_arguments(net) - 1)
+    extra = [torch.zeros(0, device=device)] * (_required_arguments(net) - 1)
     if network.input.time == "sequence" and not extra:
         try:
-            graph = trace(net, torch.zeros(network.num_steps, 1, *shape), "sequence")
+            graph = trace(net, torch.zeros(network.num_steps, 1, *shape, device=device), "sequence")
         except LoweringError:
             pass
         else:
             if any(call.method == "sequence" for call in graph.calls):
                 return graph
-    return trace(net, (torch.zeros(1, *shape), *extra), "step")
+    return trace(net, (torch.zeros(1, *shape, device=device), *extra), "step")
 
 
 def _required_arguments(net: nn.Module) -> int:

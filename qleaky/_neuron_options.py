@@ -1,0 +1,94 @@
+"""Checks of a neuron's options, and the weak register behind its class-wide methods."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qleaky.dynamics import Decay, MulShift, ResetTiming, RoundingSite, ShiftDecay, choice
+from qleaky.errors import InputError, UsageError
+from qleaky.quantizers import FixedPoint
+
+Number = float | Tensor
+_live: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def register(layer: nn.Module) -> None:
+    """Let class-wide methods reach ``layer`` while it lives."""
+    _live.add(layer)
+
+
+class ForOneOrAll:
+    """A method that acts on its instance, or, called on the class, on every live instance of it."""
+
+    def __init__(self, method: Callable[[Any], None]) -> None:
+        self.method = method
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]
+
+    def __get__(self, instance: nn.Module | None, owner: type[nn.Module]) -> Callable[[], None]:
+        return functools.partial(self._call, instance, owner)
+
+    def _call(self, instance: nn.Module | None, owner: type[nn.Module]) -> None:
+        for layer in [instance] if instance is not None else list(_live):
+            if isinstance(layer, owner):
+                self.method(layer)
+
+
+def checked_number(name: str, value: Number) -> Tensor:
+    """A setting as a float tensor of its own.
+
+    Raises:
+        InputError: it holds NaN.
+    """
+    tensor = torch.as_tensor(value).detach().clone()
+    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    if tensor.isnan().any():
+        raise InputError(f"Leaky: {name}={value} holds NaN; it must be a number.")
+    return tensor
+
+
+def check_settings_fit(input_: Tensor, **settings: Tensor) -> None:
+    """Refuse settings per neuron that do not broadcast to an input.
+
+    Raises:
+        InputError: naming the setting, its shape and the input's.
+    """
+    for name, setting in settings.items():
+        sizes = zip(reversed(setting.shape), reversed(input_.shape), strict=False)
+        if any(mine != theirs and 1 not in (mine, theirs) for mine, theirs in sizes):
+            raise InputError(
+                f"Leaky: {name} has shape {tuple(setting.shape)}, which does not broadcast to an input of shape "
+                f"{tuple(input_.shape)}; give one number, or one per neuron."
+            )
+
+
+def checked_timing(reset_timing: str | None, reset_delay: bool) -> ResetTiming:
+    """The timing that two arguments name, which must not contradict each other."""
+    if reset_timing is None:
+        return ResetTiming.DELAYED if reset_delay else ResetTiming.UNDELAYED
+    timing = choice(ResetTiming, reset_timing, "Leaky", "reset_timing")
+    if timing is ResetTiming.DELAYED and not reset_delay:
+        raise UsageError("Leaky: reset_timing='delayed' contradicts reset_delay=False; give one of the two.")
+    return timing
+
+
+def checked_decay(decay: Any, site: RoundingSite, state_quant: Any) -> Decay | None:
+    """A decay operator, if it is one and has the grid that it works on."""
+    if decay is not None and not isinstance(decay, (MulShift, ShiftDecay)):
+        raise InputError(f"Leaky: decay={decay!r}; pass qleaky.MulShift(n=8), qleaky.ShiftDecay(k) or None.")
+    if (isinstance(decay, ShiftDecay) or site is RoundingSite.DECAY) and not isinstance(state_quant, FixedPoint):
+        what = "decay=ShiftDecay" if isinstance(decay, ShiftDecay) else "rounding_site='decay'"
+        raise UsageError(f"Leaky: {what} works on the grid of the state; give it one with state_quant=qleaky.FixedPoint(...).")
+    return decay
+
+
+def checked_callable(value: Any, name: str) -> Any:
+    """A function, or an error that names the argument."""
+    if not callable(value):
+        raise InputError(f"Leaky: {name}={value!r} is not callable; pass a function tensor -> tensor, or leave it out.")
+    return value
