@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qleaky._version import VERSION as __version__
+from qleaky.errors import missing
 
 _HOMES = {
     "Leaky": "neuron",
@@ -54,7 +55,10 @@ def __getattr__(name: str) -> Any:
         return import_module(f"qleaky.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'qleaky' has no attribute {name!r}; it has {', '.join(sorted(__all__))}.")
-    value = getattr(import_module(f"qleaky.{_HOMES[name]}"), name)
+    try:
+        value = getattr(import_module(f"qleaky.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise missing(f"qleaky.{name}", error) from error
     globals()[name] = value
     return value
 

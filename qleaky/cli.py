@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qleaky._version import VERSION
-from qleaky.errors import InputError, MissingDependencyError, QleakyError
+from qleaky.errors import InputError, QleakyError, missing
 
 if TYPE_CHECKING:
     from qleaky.demo import DemoResult
@@ -90,11 +90,7 @@ def main() -> None:
     except QleakyError as error:
         _fail(error)
     except ImportError as error:
-        _fail(
-            MissingDependencyError(
-                f"qleaky needs the package {error.name!r}, which cannot be imported: {error}. Install qleaky again with pip."
-            )
-        )
+        _fail(missing("qleaky-export", error))
     except MemoryError:
         _fail(InputError("Not enough memory for this network; use fewer time steps or smaller layers."))
 

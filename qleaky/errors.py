@@ -34,3 +34,15 @@ class OutputError(QleakyError, OSError):
 
 class MissingDependencyError(QleakyError, ImportError):
     """An optional package that a feature needs and that is not installed."""
+
+
+def missing(what: str, error: ImportError) -> ImportError:
+    """The error to raise where ``what`` needs a package that cannot be imported."""
+    if (error.name or "qleaky").startswith("qleaky"):
+        return error
+    package = (error.name or "").partition(".")[0]
+    return MissingDependencyError(
+        f"{what} needs the package {package!r}, which cannot be imported: {error}. Install it, for example with "
+        f"`pip install {package}`, or install qleaky again.",
+        name=error.name,
+    )

@@ -45,7 +45,7 @@ def export_onnx(
 def _contract(network: Any, lowering: dict[str, Any]) -> IntegerNetwork | FloatNetwork:
     if isinstance(network, (IntegerNetwork, FloatNetwork)):
         if lowering:
-            raise UsageError(f"export_onnx: {', '.join(lowering)} only go with a torch network; this one is lowered already.")
+            raise UsageError(f"export_onnx: {', '.join(lowering)}: a network that is lowered already takes no more arguments.")
         return network
     if "sample_input" not in lowering:
         raise UsageError("export_onnx: a torch network is traced first; pass sample_input=... (what its forward takes).")

@@ -225,6 +225,8 @@ class Leaky(nn.Module):
 
     def _membrane_for(self, input_: Tensor, mem: Tensor | None) -> Tensor:
         """U[t-1] for an input: the one passed in, the layer's own, or zeros where there is none yet."""
+        if not input_.is_floating_point():
+            raise InputError(f"Leaky: input_ has dtype {input_.dtype}; currents are floating point. Convert it with .float().")
         if mem is None:
             return self.mem if self.mem.shape == input_.shape else torch.zeros_like(input_, requires_grad=False)
         if self.init_hidden:

@@ -15,6 +15,7 @@ from qleaky.dynamics import Compare, Decay, ResetMechanism, ResetTiming, Roundin
 from qleaky.errors import InputError
 from qleaky.fixed import Overflow, QFormat, Rounding
 from qleaky.integer import storage
+from qleaky.integer.bounds import Proof
 from qleaky.integer.layers import Readout, TimeMode, check_batch
 
 FloatArray = NDArray[Any]
@@ -78,6 +79,11 @@ class FloatNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="float", dict=
     def lif_layers(self) -> tuple[FloatLIF, ...]:
         """The layers with a membrane, in order."""
         return tuple(layer for layer in self.layers if isinstance(layer, FloatLIF))
+
+    @property
+    def proof(self) -> Proof:
+        """No theorem: the reasons."""
+        return Proof((), self.reasons, ())
 
     @cached_property
     def digest(self) -> str:

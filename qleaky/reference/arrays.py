@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
-from qleaky.errors import LoweringError
+from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import fit_array, round_shift_array
 from qleaky.integer import LIF, IntegerNetwork, Linear
 from qleaky.integer.bounds import FLOAT64_EXACT
@@ -28,6 +28,8 @@ def run(network: IntegerNetwork, inputs: Any) -> Recording:
         InputError: inputs that the network cannot take (:meth:`IntegerNetwork.encode` says which).
         LoweringError: sums that 64-bit integers cannot hold.
     """
+    if not isinstance(network, IntegerNetwork):
+        raise InputError(f"qleaky.run computes integers; a {type(network).__name__} has none. Its reference is torch.")
     if not network.proof.artefact_exact:
         raise LoweringError("The reference runs in 64-bit integers: " + " ".join(network.proof.artefact_reasons))
     codes = network.encode(inputs)

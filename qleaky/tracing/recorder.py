@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from qleaky.errors import InputError, LoweringError
 from qleaky.neuron import Leaky
+from qleaky.surrogate import disabled
 from qleaky.tracing.graph import Call, Convention, Operation, StepGraph
 from qleaky.tracing.observer import Observer, flat_tensors, recorded_copy
 
@@ -49,7 +50,7 @@ def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
     network = recorded_copy(net, recorder)
     inputs = tuple(recorder.number(a) if isinstance(a, Tensor) else -1 for a in arguments)
     try:
-        with torch.no_grad(), recorder:
+        with torch.no_grad(), disabled(network), recorder:
             result = network(*arguments)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise LoweringError(
