@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,6 @@ def test_every_float32_saturates_as_the_scalar_specification(bits: int, frac: in
     assert_is_the_scalar_quantizer(FixedPoint(bits, frac, rounding=rounding), x, torch.float32)
 
 
-@pytest.mark.parametrize("rounding", Rounding)
 @pytest.mark.parametrize(
     ("bits", "frac_bits", "overflow", "x"),
     [
@@ -79,9 +79,10 @@ def test_every_float32_saturates_as_the_scalar_specification(bits: int, frac: in
     ],
 )
 def test_the_far_ends_of_float32_quantize_as_the_scalar_specification(
-    bits: int, frac_bits: int, overflow: str, x: float, rounding: Rounding
+    bits: int, frac_bits: int, overflow: str, x: float
 ) -> None:
-    assert_is_the_scalar_quantizer(FixedPoint(bits, frac_bits, True, rounding, overflow), x, torch.float32)
+    for rounding in Rounding:
+        assert_is_the_scalar_quantizer(FixedPoint(bits, frac_bits, True, rounding, overflow), x, torch.float32)
 
 
 @given(quantizers(), numbers(32))
@@ -188,7 +189,6 @@ GRID = [
     for bits, uniform, centred, threshold, low, high in itertools.product(
         range(1, 8), (True, False), (True, False), (1, 0.5, 5), (0, 0.3, 1.0), (0.0, 0.2, 0.75)
     )
-    if uniform or high
 ]
 
 
@@ -242,9 +242,9 @@ def test_levels_go_to_the_nearest_and_the_lower_on_ties(values: list[float], x: 
         (lambda: Levels([[0.0, 1.0]]), InputError, "at least two finite levels in ascending order"),
         (lambda: state_quant(0), InputError, "num_bits=0, threshold=1; they must be 1 to 16, and positive"),
         (lambda: state_quant(4, threshold=-1), InputError, "num_bits=4, threshold=-1; they must be"),
-        (lambda: state_quant(4, uniform=False, upper_limit=0), InputError, "upper_limit=0 .* leave no room for levels"),
+        (lambda: state_quant(4, uniform=False, multiplier=-1.0), InputError, "multiplier=-1.0 leave no room for levels"),
     ],
 )
 def test_impossible_quantizers_are_refused(make: Callable[[], Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message.replace(".", r"\.").replace(r"\.*", ".*")):
+    with pytest.raises(error, match=re.escape(message)):
         make()
