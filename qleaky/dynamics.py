@@ -126,6 +126,19 @@ def choice(enum: type[Member], value: Any, where: str, name: str) -> Member:
         raise InputError(f"{where}: {name}={value!r} is unknown. Choose one of {names}.") from None
 
 
+def lowest_threshold(mechanism: ResetMechanism, timing: ResetTiming, compare: Compare) -> int | None:
+    """The lowest threshold code at which no reset can push a membrane out of its format; None where any will do.
+
+    A late reset takes theta off a membrane that was already brought into range, so theta must not be negative. An
+    undelayed one also gives back what it took a step before, and must not do so from the initial membrane 0.
+    """
+    if timing is ResetTiming.DELAYED or mechanism is ResetMechanism.NONE:
+        return None
+    if timing is ResetTiming.SAME_STEP:
+        return 0 if mechanism is ResetMechanism.SUBTRACT else None
+    return 0 if compare is Compare.STRICT else 1
+
+
 def float32_carries(state: QFormat, overflow: Overflow) -> bool:
     """Whether float32 may carry the membrane update of such a state, whatever the decay; else it is done in float64.
 

@@ -191,13 +191,17 @@ class QFormat:
         Raises:
             FormatError: a NaN, for which a format has no code.
         """
-        x = np.ldexp(np.asarray(values, dtype=np.float64), self.frac_bits)
+        x = np.asarray(values, dtype=np.float64)
         if np.isnan(x).any():
             raise FormatError(f"NaN cannot be quantized to {self}: a format has no code for it.")
+        codes = round_array(_scaled(x, self.frac_bits), rounding)
         limit = float(1 << 60)
-        codes = round_array(np.clip(x, -limit, limit), rounding) + self.zero_point
-        codes = np.where(np.isinf(x), np.clip(codes, self.lowest, self.highest), codes)
-        return fit_array(codes, self, overflow).astype(self.dtype)
+        near = np.clip(codes, -limit, limit).astype(np.int64) + self.zero_point
+        if overflow is Overflow.WRAP:
+            finite = np.where(np.isfinite(codes), codes, 0.0)
+            wrapped = np.mod(finite, 2.0**self.bits).astype(np.int64) + self.zero_point
+            near = np.where(np.isinf(x), np.clip(near, self.lowest, self.highest), wrapped)
+        return fit_array(near, self, overflow).astype(self.dtype)
 
 
 def round_shift(value: int, shift: int, rounding: Rounding) -> int:
@@ -220,9 +224,15 @@ def fit(code: int, fmt: QFormat, overflow: Overflow) -> int:
         case Overflow.SATURATE:
             return min(max(code, fmt.lowest), fmt.highest)
         case Overflow.WRAP:
-            return (code - fmt.lowest) % (fmt.highest - fmt.lowest + 1) + fmt.lowest
+            return (code - fmt.lowest) % _wrap_span(fmt) + fmt.lowest
         case Overflow.PROVED_NONE:
             raise FormatError(f"Code {code} overflows {fmt}, where overflow was proved impossible: the proof is wrong.")
+
+
+def _wrap_span(fmt: QFormat) -> int:
+    if fmt.narrow:
+        raise FormatError(f"{fmt} cannot wrap: a narrow format has no two's complement to wrap in. Saturate instead.")
+    return 1 << fmt.bits
 
 
 def quantize(
@@ -245,19 +255,26 @@ def quantize(
     return fit(rounding.of(Fraction(x) * Fraction(2) ** fmt.frac_bits) + fmt.zero_point, fmt, overflow)
 
 
-def round_array(x: NDArray[np.float64], rounding: Rounding) -> NDArray[np.int64]:
-    """Round finite float64 numbers below 2**62 to int64, exactly."""
+def _scaled(x: NDArray[np.float64], frac_bits: int) -> NDArray[np.float64]:
+    """x * 2**frac_bits; a number that underflows keeps its sign, which is all that rounding asks of it."""
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = np.ldexp(x, frac_bits)
+    return np.where((scaled == 0) & (x != 0), np.copysign(np.finfo(np.float64).tiny, x), scaled)
+
+
+def round_array(x: NDArray[np.float64], rounding: Rounding) -> NDArray[np.float64]:
+    """Round float64 numbers to integers, exactly, still carried in float64."""
     match rounding:
         case Rounding.FLOOR:
-            rounded = np.floor(x)
+            return np.floor(x)
         case Rounding.HALF_UP:
             whole = np.floor(x)
-            rounded = whole + (x - whole >= 0.5)
+            with np.errstate(invalid="ignore"):
+                return whole + (x - whole >= 0.5)
         case Rounding.HALF_EVEN:
-            rounded = np.rint(x)
+            return np.rint(x)
         case Rounding.TOWARD_ZERO:
-            rounded = np.trunc(x)
-    return rounded.astype(np.int64)
+            return np.trunc(x)
 
 
 def round_shift_array(values: NDArray[np.int64], shift: int, rounding: Rounding) -> NDArray[np.int64]:
@@ -282,7 +299,7 @@ def fit_array(codes: NDArray[np.int64], fmt: QFormat, overflow: Overflow) -> NDA
         case Overflow.SATURATE:
             return np.clip(codes, fmt.lowest, fmt.highest)
         case Overflow.WRAP:
-            return (codes - fmt.lowest) % (fmt.highest - fmt.lowest + 1) + fmt.lowest
+            return (codes - fmt.lowest) % _wrap_span(fmt) + fmt.lowest
         case Overflow.PROVED_NONE:
             if codes.size:
                 fit(int(codes.min()), fmt, overflow)
@@ -312,7 +329,9 @@ def grid_of(values: Any, *, max_bits: int = MAX_BITS) -> tuple[NDArray[np.int64]
         return np.zeros(array.shape, dtype=np.int64), 0
     lowest_bit = np.where(nonzero, whole & -whole, 1)
     frac_bits = int((53 - exponent - np.log2(lowest_bit.astype(np.float64)).astype(np.int64))[nonzero].max())
-    codes = np.ldexp(array, frac_bits)
-    if np.abs(codes).max() >= 2.0 ** (max_bits - 1) or frac_bits > 1000:
+    with np.errstate(over="ignore"):
+        codes = np.ldexp(array, frac_bits)
+    half_range = 2.0 ** (max_bits - 1)
+    if codes.min() < -half_range or codes.max() >= half_range or not np.isfinite(codes).all():
         return None
     return codes.astype(np.int64), frac_bits

@@ -168,8 +168,10 @@ def inside(x: Tensor, spec: FixedPointSpec) -> Tensor:
 
 
 def quantize_(x: Tensor, spec: FixedPointSpec) -> Tensor:
-    """q(x) in place, exact for every float32 and float64; NaN stays NaN."""
+    """q(x) in place, exact for every float32 (and float64 that scaling keeps in range); NaN stays NaN."""
     fmt = spec.format
+    if x.dtype is torch.float32 and (spec.overflow is Overflow.WRAP or fmt.frac_bits < 0):
+        return x.copy_(quantize_(x.double(), spec))  # scaled numbers that float32 could not hold would matter here
     codes = round_to_grid_(x, fmt.frac_bits, spec.rounding)
     if spec.overflow is Overflow.SATURATE:
         codes.clamp_(fmt.lowest, fmt.highest)

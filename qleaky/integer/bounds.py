@@ -5,12 +5,13 @@ All arithmetic here is on Python integers and fractions: nothing can overflow.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from qleaky.dynamics import MulShift, float32_carries
+from qleaky.dynamics import MulShift, RoundingSite, float32_carries
 from qleaky.fixed import Overflow, Rounding
 from qleaky.integer.layers import LIF, Linear, Signal, split_signs
 
@@ -138,16 +139,9 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
     k = layer.extra_bits(x)
     state = max(-layer.state.lowest, layer.state.highest)
     theta = max(abs(int(layer.theta.min())), abs(int(layer.theta.max())))
-    n, m = (
-        (layer.decay.n, int(layer.multiplier.max()))
-        if isinstance(layer.decay, MulShift) and layer.multiplier is not None
-        else (0, 1)
-    )
-    half = (1 << k) // 2 if layer.rounding in (Rounding.HALF_UP, Rounding.HALF_EVEN) else 0
     current = x.magnitude * Fraction(2) ** -layer.input_shift(x)
-    scale = 1 << max(k, n)
-    decay = scale * m * state // (1 << n)
-    step = int((1 << k) * (Fraction(m * state, 1 << n) + current + theta)) + max(half, scale // 2)
+    decay, decayed = _decay_bounds(layer, state, k)
+    step = math.ceil((1 << k) * (decayed + current + theta)) + _half(k, layer.rounding)
     saturates = layer.overflow is Overflow.SATURATE and layer.theta.min() >= 0
     relieved = max(decay, (1 << k) * (max(-layer.state.lowest, layer.state.highest + 1) + theta + 1))
     in_float32 = float32_carries(layer.state, layer.overflow)
@@ -162,3 +156,19 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
         training_bound=min(relieved, max(decay, step)) if saturates else max(decay, step),
         training_limit=FLOAT32_EXACT if in_float32 else FLOAT64_EXACT,
     )
+
+
+def _decay_bounds(layer: LIF, state: int, k: int) -> tuple[int, Fraction]:
+    """The largest integer that the decay computes, and the largest decayed membrane in the state's LSB."""
+    if not isinstance(layer.decay, MulShift) or layer.multiplier is None:
+        return state << k, Fraction(state)
+    n, product = layer.decay.n, int(layer.multiplier.max()) * state
+    if layer.rounding_site is RoundingSite.SUM:
+        return product << (k - n), Fraction(product, 1 << n)
+    rounded = Fraction(-(-product >> n))
+    return max(product + _half(n, layer.decay.rounding or layer.rounding), int(rounded) << k), rounded
+
+
+def _half(bits: int, rounding: Rounding) -> int:
+    """What rounding adds before it drops ``bits`` bits."""
+    return (1 << bits) // 2 if rounding in (Rounding.HALF_UP, Rounding.HALF_EVEN) else 0

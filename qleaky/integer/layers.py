@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite
+from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, lowest_threshold
 from qleaky.errors import InputError
 from qleaky.fixed import Overflow, QFormat, Rounding
 
@@ -64,6 +64,9 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True, tag="linear", eq=False):
 
     def output(self, x: Signal) -> Signal:
         """Shape, grid and range of the result, from the worst case of every output channel."""
+        for what, codes in (("weight", self.weight), ("bias", self.bias)):
+            if codes is not None and (codes.dtype.kind not in "iu" or codes.size == 0):
+                raise InputError(f"layer {self.name!r}: {what} must be a non-empty array of integer codes.")
         if not x.shape or self.weight.ndim != 2 or x.shape[-1] != self.weight.shape[1]:
             raise InputError(
                 f"layer {self.name!r}: weight of shape {self.weight.shape} cannot take an input of shape {x.shape}; "
@@ -102,16 +105,18 @@ class LIF(msgspec.Struct, frozen=True, kw_only=True, tag="lif", eq=False):
     def __post_init__(self) -> None:
         if self.state.zero_point:
             raise InputError(f"layer {self.name!r}: a membrane format has zero_point 0, not {self.state.zero_point}.")
+        if self.overflow is Overflow.WRAP and self.state.narrow:
+            raise InputError(f"layer {self.name!r}: {self.state} cannot wrap; a narrow format saturates.")
         if isinstance(self.decay, MulShift) != (self.multiplier is not None):
             raise InputError(f"layer {self.name!r}: a multiplier goes with a MulShift decay, and only with it.")
         if self.multiplier is not None and isinstance(self.decay, MulShift):
             self._check_codes("multiplier", self.multiplier, 0, 1 << self.decay.n)
         self._check_codes("theta", self.theta, self.state.lowest, self.state.highest)
-        undelayed = self.reset_timing is ResetTiming.UNDELAYED and self.reset_mechanism is not ResetMechanism.NONE
-        if undelayed and self.theta.min() < 0:
+        lowest = lowest_threshold(self.reset_mechanism, self.reset_timing, self.compare)
+        if lowest is not None and self.theta.min() < lowest:
             raise InputError(
-                f"layer {self.name!r}: threshold {self.theta.min() * self.state.step} with an undelayed reset; "
-                f"exact lowering asks for a threshold of at least 0."
+                f"layer {self.name!r}: threshold {self.theta.min() * self.state.step} with reset_timing='{self.reset_timing}'; it "
+                f"must be at least {lowest * self.state.step}, or a reset could push a membrane out of its format."
             )
 
     def _check_codes(self, what: str, codes: IntArray, low: int, high: int) -> None:
@@ -124,7 +129,7 @@ class LIF(msgspec.Struct, frozen=True, kw_only=True, tag="lif", eq=False):
     def output(self, x: Signal) -> Signal:
         """The spikes: 0 or 1 for each neuron."""
         for what, codes in (("theta", self.theta), ("multiplier", self.multiplier)):
-            if codes is not None and np.broadcast_shapes(codes.shape, x.shape) != x.shape:
+            if codes is not None and not _fits(codes.shape, x.shape):
                 raise InputError(f"layer {self.name!r}: {what} of shape {codes.shape} does not fit neurons {x.shape}.")
         return Signal(x.shape, 0, 0, 1)
 
@@ -169,6 +174,12 @@ OUTPUT_NAMES: dict[ReadoutKind, str] = {
 }
 
 Layer = Linear | LIF
+
+
+def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether ``shape`` broadcasts to ``target``."""
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(mine in (1, theirs) for mine, theirs in pairs)
 
 
 def split_signs(weight: IntArray) -> tuple[IntArray, IntArray]:

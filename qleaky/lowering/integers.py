@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qleaky.dynamics import MAX_DECAY_BITS, MulShift, ResetMechanism, ResetTiming
+from qleaky.dynamics import MAX_DECAY_BITS, MulShift, lowest_threshold
 from qleaky.errors import FormatError
 from qleaky.fixed import QFormat, grid_of
 from qleaky.integer import LIF, Input, IntegerNetwork, Linear, Readout
@@ -153,9 +153,13 @@ class _Builder:
             self._refuse(
                 "spike_grad is a function of your own, whose forward value cannot be read; use one of qleaky.surrogate."
             )
-        timing, mechanism = module.reset_timing, module.reset_mechanism
-        if timing is ResetTiming.UNDELAYED and mechanism is not ResetMechanism.NONE and bool((module.threshold < 0).any()):
-            self._refuse("an undelayed reset asks for a threshold of at least 0; use reset_timing='same_step'.")
+        lowest = lowest_threshold(module.reset_mechanism, module.reset_timing, module.compare)
+        step = module.state_quant.format.step if isinstance(module.state_quant, FixedPoint) else 0.0
+        if lowest is not None and bool((module.threshold < lowest * step).any()):
+            self._refuse(
+                f"a reset that is {module.reset_timing} asks for a threshold of at least {lowest * step}, here it is "
+                f"{float(module.threshold.min())}; use reset_timing='delayed'."
+            )
 
     def _theta(self, module: Leaky, fmt: QFormat) -> Any:
         """Threshold codes; a threshold outside the format is an error, one between two codes a reason."""
