@@ -114,9 +114,10 @@ class LIF(msgspec.Struct, frozen=True, kw_only=True, tag="lif", eq=False):
         self._check_codes("theta", self.theta, self.state.lowest, self.state.highest)
         lowest = lowest_threshold(self.reset_mechanism, self.reset_timing, self.compare)
         if lowest is not None and self.theta.min() < lowest:
+            theta, least = self.theta.min() * self.state.step, lowest * self.state.step
             raise InputError(
-                f"layer {self.name!r}: threshold {self.theta.min() * self.state.step} with reset_timing='{self.reset_timing}'; it "
-                f"must be at least {lowest * self.state.step}, or a reset could push a membrane out of its format."
+                f"layer {self.name!r}: threshold {theta} with reset_timing='{self.reset_timing}'; it must be at least {least}, "
+                f"or a reset could push a membrane out of its format."
             )
 
     def _check_codes(self, what: str, codes: IntArray, low: int, high: int) -> None:
