@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +118,14 @@ def _load_inputs(path: str) -> Any:
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if "inputs" not in arrays:
-                raise InputError(f"{path} holds {', '.join(arrays.files) or 'nothing'}; it must hold an array called 'inputs'.")
-            return arrays["inputs"]
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, QleakyError):
-            raise
-        raise InputError(f"Cannot read inputs from {path}: {error}. Pass a .npz file with an array called 'inputs'.") from error
+            if "inputs" in arrays:
+                return arrays["inputs"]
+            found = ", ".join(arrays.files) or "nothing"
+    except OSError as error:
+        raise InputError(f"Cannot read inputs from {path}: {error.strerror or error}.") from error
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"Cannot read inputs from {path}: it is no .npz file of plain arrays, or is damaged.") from error
+    raise InputError(f"{path} holds {found}; it must hold an array called 'inputs'.")
 
 
 def _print_demo(result: DemoResult) -> None:

@@ -25,7 +25,7 @@ class Divergence(msgspec.Struct, frozen=True):
         name = {"mem": "membrane", "spk": "spike"}.get(self.kind, self.kind)
         return (
             f"layer {self.layer!r}, step {self.step}, sample {self.sample}, element {list(self.element)}: "
-            f"{name} {self.expected:g} expected, {self.got:g} found"
+            f"{name} {self.expected:.9g} expected, {self.got:.9g} found"
         )
 
 
