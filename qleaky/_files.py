@@ -29,10 +29,11 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"Cannot write {target}: {error.strerror or error}. Nothing was changed; choose a folder that exists, "
-            f"is writable and has {len(data):,} bytes free."
+            f"Cannot write {target}: {cause}. Nothing was changed; choose a folder that exists, is writable and has "
+            f"{len(data):,} bytes free."
         ) from error
     finally:
         if temporary is not None:

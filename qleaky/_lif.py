@@ -101,7 +101,8 @@ def lif_step(
         due = raw if rule.reset_timing is ResetTiming.SAME_STEP else spk / graded - reset
         after = charged - due * (threshold if rule.subtracts else charged)
     dtype = input_.dtype
-    return spk.to(dtype), after if carrier == dtype else after.to(dtype), reset
+    held = dtype if rule.spec is None else rule.spec.dtype_for(dtype)
+    return spk.to(dtype), after if carrier == dtype else after.to(held), reset
 
 
 def decayed(rule: LIFRule, beta: Tensor, mem: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qleaky.dynamics import Decay, MulShift, ResetTiming, RoundingSite, ShiftDecay, choice
+from qleaky.dynamics import Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay, choice
 from qleaky.errors import InputError, UsageError
 from qleaky.quantizers import FixedPoint
 
@@ -52,6 +52,20 @@ def checked_number(name: str, value: Number) -> Tensor:
     return tensor
 
 
+def check_input(input_: Tensor, inhibition: bool) -> None:
+    """Refuse currents that are no floats, or have no neurons to inhibit.
+
+    Raises:
+        InputError: saying which.
+    """
+    if not input_.is_floating_point():
+        raise InputError(f"Leaky: input_ has dtype {input_.dtype}; currents are floating point. Convert it with .float().")
+    if inhibition and input_.ndim < 2:
+        raise InputError(
+            f"Leaky: inhibition picks a winner over dim 1, but the input has shape {tuple(input_.shape)}; pass (B, N, ...)."
+        )
+
+
 def check_settings_fit(input_: Tensor, **settings: Tensor) -> None:
     """Refuse settings per neuron that do not broadcast to an input.
 
@@ -59,12 +73,26 @@ def check_settings_fit(input_: Tensor, **settings: Tensor) -> None:
         InputError: naming the setting, its shape and the input's.
     """
     for name, setting in settings.items():
+        if setting.ndim == 0:
+            continue
         sizes = zip(reversed(setting.shape), reversed(input_.shape), strict=False)
-        if any(mine != theirs and 1 not in (mine, theirs) for mine, theirs in sizes):
+        wide = setting.ndim > input_.ndim and setting.numel() > 1
+        if wide or any(mine not in (1, theirs) for mine, theirs in sizes):
             raise InputError(
                 f"Leaky: {name} has shape {tuple(setting.shape)}, which does not broadcast to an input of shape "
                 f"{tuple(input_.shape)}; give one number, or one per neuron."
             )
+
+
+def reset_mechanism_of(index: int) -> ResetMechanism:
+    """The mechanism that a checkpoint's ``reset_mechanism_val`` stands for.
+
+    Raises:
+        InputError: none.
+    """
+    if not 0 <= index < len(ResetMechanism):
+        raise InputError(f"Leaky: the checkpoint's reset_mechanism_val is {index}; it is 0 (subtract), 1 (zero) or 2 (none).")
+    return list(ResetMechanism)[index]
 
 
 def checked_timing(reset_timing: str | None, reset_delay: bool) -> ResetTiming:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from qleaky._lif import LIFRule, fires, on_grid
 from qleaky.dynamics import Compare, ResetTiming
@@ -66,6 +67,7 @@ class _Sequence(torch.autograd.Function):
         return spks, mems
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         return (None, *_Backward(ctx).run(*gradients))
 
@@ -143,7 +145,7 @@ class _Backward:
         for t in reversed(range(len(raw))):
             before = mems[t - 1] if t else self.mem
             reset = self._reset_of(before, raw[t - 1] if t else None)
-            grad = _add(for_mem[t] if for_mem else None, carry)
+            grad = _add(for_mem[t] if for_mem else None, carry, out=carried)
             self.scratch = out[t]
             grad = self._through_fire(grad, for_spk[t] if for_spk else None, raw[t], charged[t], reset)
             if grad is None:
@@ -210,11 +212,11 @@ class _Backward:
         return grad, _add(grad_spk, grad_due / self.graded), None
 
 
-def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+def _add(a: Tensor | None, b: Tensor | None, out: Tensor | None = None) -> Tensor | None:
     """Sum of two gradients, either of which may be absent."""
     if a is None or b is None:
         return b if a is None else a
-    return a + b
+    return torch.add(a, b, out=out)
 
 
 def _accumulate(total: Tensor | None, grad: Tensor, like: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def from_brevitas(quantizer: nn.Module) -> FixedPoint:
         )
     if not getattr(proxy, "is_quant_enabled", True):
         raise InputError("from_brevitas: the quantizer is disabled (act_quant=None); enable it first.")
+    _check_activation(proxy)
     if proxy.rounding_mode not in _ROUNDINGS:
         raise InputError(
             f"from_brevitas: rounding mode {proxy.rounding_mode!r} has no counterpart; use one of {', '.join(_ROUNDINGS)}."
@@ -48,8 +49,22 @@ def from_brevitas(quantizer: nn.Module) -> FixedPoint:
         _frac_bits(_scalar(proxy.scale(), "scale")),
         signed=bool(proxy.is_signed),
         rounding=_ROUNDINGS[proxy.rounding_mode],
-        narrow=bool(proxy.is_narrow_range and proxy.is_signed),
+        narrow=bool(proxy.is_narrow_range),
     )
+
+
+def _check_activation(proxy: Any) -> None:
+    """Refuse functions before the quantizer, and an unsigned format without its highest code."""
+    activation = getattr(getattr(proxy, "fused_activation_quant_proxy", None), "activation_impl", nn.Identity())
+    if not isinstance(activation, nn.Identity) and not (isinstance(activation, nn.ReLU) and not proxy.is_signed):
+        raise InputError(
+            f"from_brevitas: the quantizer computes {type(activation).__name__} first, which no membrane format does; "
+            f"use a QuantIdentity."
+        )
+    if proxy.is_narrow_range and not proxy.is_signed:
+        raise InputError(
+            "from_brevitas: an unsigned narrow range drops the highest code, which no format does; set narrow_range=False."
+        )
 
 
 def _scalar(value: Tensor | Any, what: str) -> float:

@@ -69,6 +69,8 @@ class MulShift(msgspec.Struct, frozen=True, tag="mul_shift"):
     rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.n, int) and isinstance(self.m, int | None)):
+            raise InputError(f"MulShift: m={self.m!r}, n={self.n!r}; both are integers, and beta = m / 2**n.")
         if not 0 <= self.n <= MAX_DECAY_BITS:
             raise InputError(f"MulShift: n={self.n}; the fraction has 0 to {MAX_DECAY_BITS} bits.")
         if self.m is not None and not 0 <= self.m <= 1 << self.n:
@@ -95,8 +97,8 @@ class ShiftDecay(msgspec.Struct, frozen=True, tag="shift_decay"):
     at_least_one: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= MAX_DECAY_BITS:
-            raise InputError(f"ShiftDecay: k={self.k}; the shift is 1 to {MAX_DECAY_BITS}.")
+        if not isinstance(self.k, int) or not 1 <= self.k <= MAX_DECAY_BITS:
+            raise InputError(f"ShiftDecay: k={self.k}; the shift is an integer from 1 to {MAX_DECAY_BITS}.")
 
     @property
     def beta(self) -> float:

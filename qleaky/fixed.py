@@ -99,8 +99,8 @@ class QFormat:
                 raise FormatError(f"QFormat: {name}={value!r} is not an integer.")
         lowest = 2 if self.signed else 1
         if not lowest <= self.bits <= MAX_BITS:
-            kind = "signed" if self.signed else "unsigned"
-            raise FormatError(f"QFormat: bits={self.bits}; a {kind} format has {lowest} to {MAX_BITS} bits.")
+            kind = "a signed" if self.signed else "an unsigned"
+            raise FormatError(f"QFormat: bits={self.bits}; {kind} format has {lowest} to {MAX_BITS} bits.")
         if not -126 <= self.frac_bits <= 126:
             raise FormatError(f"QFormat: frac_bits={self.frac_bits}; the step 2**-frac_bits must be a float32, -126 to 126.")
         if self.narrow and not self.signed:

@@ -9,16 +9,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from qleaky._lif import LIFRule, StraightThrough, lif_step
+from qleaky._lif import LIFRule, StraightThrough, fires, lif_step
 from qleaky._neuron_options import (
     ForOneOrAll,
     Number,
+    check_input,
     check_settings_fit,
     checked_callable,
     checked_decay,
     checked_number,
     checked_timing,
     register,
+    reset_mechanism_of,
 )
 from qleaky._sequence import can_fuse, lif_sequence
 from qleaky.dynamics import Compare, Decay, ResetMechanism, ResetTiming, RoundingSite, choice
@@ -191,13 +193,10 @@ class Leaky(nn.Module):
             UsageError: ``mem`` together with ``init_hidden=True``.
             InputError: ``mem`` of another shape or dtype than ``input_``.
         """
+        self._check_input(input_)
         old = self._membrane_for(input_, mem)
         numbers = self.effective_beta(), self.threshold, self.graded_spikes_factor
-        try:
-            spk, self.mem, self.reset = lif_step(self.rule, input_, old, *numbers)
-        except RuntimeError:
-            self._check_settings(input_)
-            raise
+        spk, self.mem, self.reset = lif_step(self.rule, input_, old, *numbers)
         return spk if self.init_hidden and not self.output else (spk, self.mem)
 
     def sequence(self, currents: Tensor, mem: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -212,7 +211,7 @@ class Leaky(nn.Module):
         if currents.ndim < 1 or currents.shape[0] == 0:
             raise InputError(f"Leaky.sequence: currents of shape {tuple(currents.shape)}; pass (T, B, ...) with T >= 1.")
         steps = currents.unbind(0)
-        self._check_settings(steps[0])
+        self._check_input(steps[0])
         fresh = mem is None and not self.init_hidden
         old = torch.zeros_like(steps[0], requires_grad=False) if fresh else self._membrane_for(steps[0], mem)
         rule, numbers = self.rule, (self.effective_beta(), self.threshold, self.graded_spikes_factor)
@@ -221,12 +220,11 @@ class Leaky(nn.Module):
         else:
             spks, mems = _loop(rule, steps, old, *numbers)
         self.mem = mems[-1]
+        self.reset = fires(rule, (mems[-2] if len(mems) > 1 else old).detach(), self.threshold)
         return spks, mems
 
     def _membrane_for(self, input_: Tensor, mem: Tensor | None) -> Tensor:
         """U[t-1] for an input: the one passed in, the layer's own, or zeros where there is none yet."""
-        if not input_.is_floating_point():
-            raise InputError(f"Leaky: input_ has dtype {input_.dtype}; currents are floating point. Convert it with .float().")
         if mem is None:
             return self.mem if self.mem.shape == input_.shape else torch.zeros_like(input_, requires_grad=False)
         if self.init_hidden:
@@ -242,7 +240,8 @@ class Leaky(nn.Module):
             )
         return mem
 
-    def _check_settings(self, input_: Tensor) -> None:
+    def _check_input(self, input_: Tensor) -> None:
+        check_input(input_, self.inhibition)
         check_settings_fit(input_, beta=self.beta, threshold=self.threshold, graded_spikes_factor=self.graded_spikes_factor)
 
     def _restart(self, input_: Tensor, mem: Tensor) -> Tensor:
@@ -264,7 +263,8 @@ class Leaky(nn.Module):
 
     def _promoted(self, input_: Tensor) -> torch.dtype:
         """The dtype that the step's own arithmetic gives membranes (mixed precision)."""
-        return torch.promote_types(torch.promote_types(input_.dtype, self.beta.dtype), self.threshold.dtype)
+        promoted = torch.promote_types(torch.promote_types(input_.dtype, self.beta.dtype), self.threshold.dtype)
+        return torch.promote_types(promoted, torch.float32) if self.rule.spec is not None else promoted
 
     def reset_mem(self) -> Tensor:
         """Set the membrane to zero and return it."""
@@ -294,7 +294,7 @@ class Leaky(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._reset_mechanism = list(ResetMechanism)[int(self.reset_mechanism_val)]
+        self._reset_mechanism = reset_mechanism_of(int(self.reset_mechanism_val))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy: the membrane without the graph it came from."""

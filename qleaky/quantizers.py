@@ -47,6 +47,13 @@ class FixedPointSpec:
         """The lowest and highest value."""
         return self.format.lowest * self.format.step, self.format.highest * self.format.step
 
+    def dtype_for(self, dtype: torch.dtype) -> torch.dtype:
+        """``dtype`` if it holds every code exactly, else float32 (a 12-bit state does not fit into bfloat16)."""
+        info = torch.finfo(dtype)
+        magnitude = max(-self.format.lowest, self.format.highest)
+        fits = magnitude <= 2 / info.eps and magnitude * self.format.step <= info.max and self.format.step >= info.tiny
+        return dtype if fits else torch.promote_types(dtype, torch.float32)
+
     def encode(self) -> list[int]:
         """The spec as integers, which a checkpoint holds."""
         fmt = self.format
@@ -87,7 +94,8 @@ class FixedPoint(StateQuantizer):
 
     q(x) = overflow(round(x * 2**frac_bits)) * 2**-frac_bits. Zero is always a level, NaN is an error, +inf and -inf
     saturate, and q(q(x)) = q(x). The gradient passes straight through: clipped to the range (zero where q saturates), or
-    as the identity. A checkpoint holds the spec; loading one restores it.
+    as the identity. The result has the dtype of x, or float32 where that is too narrow for the codes. A checkpoint holds the
+    spec; loading one restores it.
 
     Args:
         bits: width of the code, 2..24.
@@ -136,7 +144,7 @@ class FixedPoint(StateQuantizer):
         return fmt
 
     def forward(self, x: Tensor) -> Tensor:
-        quantized: Tensor = _FixedPoint.apply(x, self.spec)  # type: ignore[no-untyped-call]
+        quantized: Tensor = _FixedPoint.apply(x.to(self.spec.dtype_for(x.dtype)), self.spec)  # type: ignore[no-untyped-call]
         refuse_nan(quantized)
         return quantized
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
+from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay, lowest_threshold
 from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import Overflow, QFormat, Rounding
 from qleaky.integer import LIF, Input, IntegerNetwork, Linear, Readout
@@ -156,17 +156,18 @@ def lif_layers(draw: st.DrawFn, name: str, source: str, size: int) -> LIF:
     narrow = signed and overflow is Overflow.SATURATE and draw(st.booleans())
     state = QFormat(draw(st.integers(2, 20)), draw(st.integers(-3, 12)), signed, narrow=narrow)
     timing = draw(st.sampled_from(ResetTiming))
-    lowest_theta = state.lowest if timing is ResetTiming.DELAYED else 1
+    mechanism, compare = draw(st.sampled_from(ResetMechanism)), draw(st.sampled_from(Compare))
+    lowest = lowest_threshold(mechanism, timing, compare)
     return LIF(
         name=name,
         input=source,
         state=state,
-        theta=codes(draw, size, lowest_theta, state.highest),
+        theta=codes(draw, size, state.lowest if lowest is None else lowest, state.highest),
         decay=decay,
         multiplier=codes(draw, size, 0, 1 << decay.n) if isinstance(decay, MulShift) else None,
-        reset_mechanism=draw(st.sampled_from(ResetMechanism)),
+        reset_mechanism=mechanism,
         reset_timing=timing,
-        compare=draw(st.sampled_from(Compare)),
+        compare=compare,
         rounding=draw(st.sampled_from(Rounding)),
         rounding_site=draw(st.sampled_from(RoundingSite)),
         overflow=overflow,

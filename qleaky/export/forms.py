@@ -36,11 +36,12 @@ def unrolled(network: IntegerNetwork) -> GraphBuilder:
     values: dict[str, ir.Value] = {"input": x}
     membranes: dict[str, list[ir.Value]] = {}
     bounds = {b.layer: b for b in network.proof.layers}
+    sources = {"input": network.input} | {layer.name: layer for layer in network.layers}
     for layer in network.layers:
         signal = network.signals[layer.input]
-        source = network.input if layer.input == "input" else None
+        source = sources[layer.input]
         if isinstance(layer, Linear):
-            values[layer.name] = linear(graph, layer, values[layer.input], signal, bounds[layer.name], source)
+            values[layer.name] = linear(graph, layer, values[layer.input], source, bounds[layer.name])
             continue
         step = LIFOps(graph, layer, signal, bounds[layer.name])
         wide = input_integers(step.ops, values[layer.input], source)

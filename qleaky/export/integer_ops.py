@@ -68,14 +68,13 @@ class IntegerOps:
         )
 
 
-def linear(
-    graph: GraphBuilder, layer: Linear, x: ir.Value, signal: Signal, bounds: LayerBounds, source: Input | None
-) -> ir.Value:
+def linear(graph: GraphBuilder, layer: Linear, x: ir.Value, source: Input | Linear | LIF, bounds: LayerBounds) -> ir.Value:
     """W x + b as MatMulInteger on 8-bit codes where they fit, else as an int32 or int64 MatMul.
 
-    ``source`` is the network's input where x are its codes; their zero point goes into the bias.
+    ``source`` is what x comes from: a LIF's u8 spikes, a Linear's sums, or the input's codes, whose zero point goes into
+    the bias.
     """
-    operand = _eight_bit_operand(graph, layer, x, signal, source)
+    operand = _eight_bit_operand(graph, layer, x, source)
     if operand is None:
         ops = IntegerOps(graph, np.int32 if bounds.fits_int32 else np.int64)
         wide = input_integers(ops, x, source)
@@ -101,7 +100,7 @@ def _absolute_sum(layer: Linear) -> int:
 
 
 def _eight_bit_operand(
-    graph: GraphBuilder, layer: Linear, x: ir.Value, signal: Signal, source: Input | None
+    graph: GraphBuilder, layer: Linear, x: ir.Value, source: Input | Linear | LIF
 ) -> tuple[ir.Value, int] | None:
     """x as an 8-bit operand of MatMulInteger and what it lacks to x: spikes as u8, everything else as i8.
 
@@ -110,8 +109,8 @@ def _eight_bit_operand(
     """
     if layer.weight.dtype != np.int8 or 128 * _absolute_sum(layer) > INT32_MAX:
         return None
-    if source is None:
-        return (x, 0) if signal.low >= 0 and signal.high <= 1 else None
+    if not isinstance(source, Input):
+        return (x, 0) if isinstance(source, LIF) else None
     fmt = source.format
     if fmt.bits > 8:
         return None
@@ -124,10 +123,10 @@ def _eight_bit_operand(
     return graph.op("Cast", moved, to=int(ir.DataType.INT8)), 128 - fmt.zero_point
 
 
-def input_integers(ops: IntegerOps, x: ir.Value, source: Input | None) -> ir.Value:
+def input_integers(ops: IntegerOps, x: ir.Value, source: Input | Linear | LIF) -> ir.Value:
     """Codes -> the integers c - zero_point, in the type of ``ops``."""
     wide = ops.cast(x)
-    offset = source.format.zero_point if source is not None else 0
+    offset = source.format.zero_point if isinstance(source, Input) else 0
     return ops.graph.op("Sub", wide, ops.constant(offset)) if offset else wide
 
 

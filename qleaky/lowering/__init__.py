@@ -47,6 +47,8 @@ def lower(
         FormatError: a threshold outside its state's format.
         InputError, UsageError: arguments that make no sense.
     """
+    if not isinstance(net, nn.Module):
+        raise InputError(f"lower: net is a {type(net).__name__}; pass the torch.nn.Module itself.")
     _check_steps(num_steps, time)
     graph = trace(net, sample_input, "sequence" if num_steps is None else "step")
     steps = _sample_steps(sample_input) if num_steps is None else num_steps

@@ -21,7 +21,8 @@ _HINTS = {
     "Conv": "convolutions are not supported yet; use Linear layers",
     "Pool": "pooling is not supported yet; use Linear layers",
     "Flatten": "flatten the input before the network",
-    "Synaptic": "only Leaky is supported",
+    "snntorch.Leaky": "construct a qleaky.Leaky with the same arguments and load its state_dict",
+    "snntorch.": "only Leaky is supported",
 }
 
 
@@ -84,6 +85,7 @@ class _Resolver:
         if isinstance(call.module, Leaky):
             self._place_leaky(call, name, source)
         elif isinstance(call.module, nn.Linear):
+            self._check_linear(call.module, name)
             self._add(call, name, source)
         elif isinstance(call.module, _TRANSPARENT) or (isinstance(call.module, nn.Flatten) and self._keeps_shape(call)):
             self.sources[call.outputs[0]] = source
@@ -102,6 +104,14 @@ class _Resolver:
     def _add(self, call: Call, name: str, source: str) -> None:
         self.stages.append(Stage(name, call.module, source))
         self.sources[call.outputs[0]] = name
+
+    def _check_linear(self, module: nn.Module, name: str) -> None:
+        for place in ("input_quant", "output_quant"):
+            if getattr(getattr(module, place, None), "is_quant_enabled", False):
+                self.problems.append(
+                    f"layer {name!r} has an {place}, which cannot be lowered; quantize the network's input with a layer of its "
+                    f"own, and membranes with state_quant."
+                )
 
     def _place_leaky(self, call: Call, name: str, source: str) -> None:
         self._add(call, name, source)
@@ -127,6 +137,10 @@ class _Resolver:
                 f"layer {name!r} runs a whole sequence, but num_steps is given, which says forward is one step. Leave it out."
             )
             return
+        if name in self.graph.resets:
+            self.problems.append(
+                f"forward calls reset_mem of {name!r}, so its state is lost after each step; call it between sequences."
+            )
         if call.mem is None:
             return
         if call.mem not in self.graph.inputs:
@@ -139,7 +153,7 @@ class _Resolver:
 
     def _place_quantizer(self, call: Call, name: str, source: str) -> None:
         """A quantizer on the network's input declares the input's format; elsewhere it has no place."""
-        if source != "input" or self.stages:
+        if source != "input" or self.stages or self.input_format is not None:
             self.problems.append(
                 f"layer {name!r} quantizes what {source!r} emits; only the input and the states may be quantized."
             )
@@ -157,7 +171,8 @@ class _Resolver:
         return self.graph.input_shape == call.shape[lead:]
 
     def _unsupported(self, call: Call, name: str) -> str:
-        kind = type(call.module).__name__
+        home = type(call.module).__module__.partition(".")[0]
+        kind = type(call.module).__name__ if home in ("torch", "qleaky") else f"{home}.{type(call.module).__name__}"
         hint = next((text for part, text in _HINTS.items() if part in kind), "use Linear, QuantLinear and Leaky layers")
         return f"layer {name!r} is a {kind}, which cannot be lowered; {hint}."
 

@@ -98,7 +98,13 @@ class _Builder:
             if bias_grid is None:
                 self._refuse(f"the bias is not on a power-of-two grid of at most {BIAS_BITS} bits; use qleaky.QuantLinear.")
                 return None
-            bias_codes, frac_bits, codes = self._on_one_grid(bias_grid, frac_bits, codes)
+            finer = bias_grid[1] - (frac_bits + self.signal.frac_bits)
+            if not -BIAS_BITS < finer <= BIAS_BITS - WEIGHT_BITS:
+                self._refuse("weights and bias are too far apart for one grid; use qleaky.QuantLinear.")
+                return None
+            # The weights move to the grid of a bias that is finer than their sum.
+            frac_bits, codes = frac_bits + max(finer, 0), codes << max(finer, 0)
+            bias_codes = bias_grid[0] << max(-finer, 0)
         return Linear(
             name=self.stage.name,
             input=self.stage.source,
@@ -106,14 +112,6 @@ class _Builder:
             bias=None if bias_codes is None else narrowest(bias_codes),
             weight_frac_bits=frac_bits,
         )
-
-    def _on_one_grid(self, bias_grid: tuple[Any, int], frac_bits: int, codes: Any) -> tuple[Any, int, Any]:
-        """Bias codes on the grid of the sum; where the bias is finer than that, the weights move to its grid."""
-        bias, bias_frac_bits = bias_grid
-        finer = bias_frac_bits - (frac_bits + self.signal.frac_bits)
-        if finer > 0:
-            return bias, frac_bits + finer, codes << finer
-        return bias << -finer, frac_bits, codes
 
     def lif(self, module: Leaky) -> LIF | None:
         """A Leaky as an integer layer."""
@@ -168,11 +166,11 @@ class _Builder:
         outside = (scaled < fmt.lowest) | (scaled > fmt.highest)
         if outside.any():
             worst = float(values[outside].flat[0])
-            whole = max(int(np.ceil(np.log2(abs(worst) + fmt.step))), 0)
-            raise FormatError(
-                f"layer {self.stage.name!r}: threshold {worst} does not fit {fmt.describe()}. Use at least "
-                f"Q{whole}.{fmt.frac_bits}, or rescale the layer."
-            )
+            fix = "Use a finite threshold."
+            if np.isfinite(worst):
+                whole = max(int(np.ceil(np.log2(abs(worst) + fmt.step))), 0)
+                fix = f"Use at least Q{whole}.{fmt.frac_bits}, or rescale the layer."
+            raise FormatError(f"layer {self.stage.name!r}: threshold {worst} does not fit {fmt.describe()}. {fix}")
         codes = np.rint(scaled)
         if (codes != scaled).any():
             worst = float(values[codes != scaled].flat[0])
@@ -191,7 +189,8 @@ class _Builder:
             return MulShift(n=module.decay.n, rounding=module.decay.rounding), np.ldexp(beta, module.decay.n).astype(np.int64)
         grid = grid_of(beta, max_bits=MAX_DECAY_BITS + 2)
         if grid is None or grid[1] > MAX_DECAY_BITS:
-            worst = float(beta.reshape(-1)[0])
+            scaled = np.ldexp(beta, MAX_DECAY_BITS)
+            worst = float(beta[scaled != np.rint(scaled)].flat[0])
             m = round(worst * 256)
             self._refuse(
                 f"beta={worst!r} is not m / 2**n with n <= {MAX_DECAY_BITS}; the nearest m / 256 is {m}/256 = {m / 256}. "

@@ -41,13 +41,14 @@ class Operation:
 class StepGraph:
     """What one forward pass did.
 
-    ``inputs`` and ``outputs`` are value numbers in the order of forward's arguments and results; -1 is no tensor of the
-    graph. ``states`` maps an argument's position to the layer whose membrane it carries.
+    ``resets`` are the layers whose membrane forward sets to zero. ``inputs`` and ``outputs`` are value numbers in the order
+    of forward's arguments and results; -1 is no tensor of the graph.
     """
 
     convention: Convention
     calls: tuple[Call, ...]
     operations: tuple[Operation, ...]
+    resets: frozenset[str]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     input_shape: tuple[int, ...]

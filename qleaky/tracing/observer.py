@@ -31,9 +31,9 @@ class Observer:
             self.depth += 1
             try:
                 result = function(*args, **kwargs)
+                self.saw(path, module, method, (args, kwargs), result)
             finally:
                 self.depth -= 1
-            self.saw(path, module, method, (args, kwargs), result)
             return result
 
         return observed
@@ -61,6 +61,7 @@ def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
         if isinstance(module, Leaky):
             module.mem = torch.zeros(0, dtype=module.mem.dtype, device=module.mem.device)
             module.sequence = observer.wrap(path, module, "sequence", module.sequence)  # type: ignore[method-assign]
+            module.reset_mem = observer.wrap(path, module, "reset_mem", module.reset_mem)  # type: ignore[method-assign]
         if is_leaf(module):
             module.forward = observer.wrap(path, module, "forward", module.forward)
     return network

@@ -52,15 +52,20 @@ def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
     try:
         with torch.no_grad(), disabled(network), recorder:
             result = network(*arguments)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:
         raise LoweringError(
-            f"The network's forward failed on sample_input with shapes {_shapes(arguments)}: {error}. Pass what forward "
-            f"takes: one step (B, ...) together with num_steps=T, or the whole sequence (T, B, ...) without it."
+            f"The network's forward failed on sample_input with shapes {_shapes(arguments)}: {error or repr(error)}. Pass "
+            f"what forward takes: one step (B, ...) together with num_steps=T, or the whole sequence (T, B, ...) without it."
         ) from error
-    outputs = tuple(recorder.known(v) for v in flat_tensors(result))
     lead = 1 if convention == "step" else 2
     return StepGraph(
-        convention, tuple(recorder.calls), tuple(recorder.operations), inputs, outputs, tuple(arguments[0].shape[lead:])
+        convention=convention,
+        calls=tuple(recorder.calls),
+        operations=tuple(recorder.operations),
+        resets=frozenset(recorder.resets),
+        inputs=inputs,
+        outputs=tuple(recorder.known(v) for v in flat_tensors(result)),
+        input_shape=tuple(arguments[0].shape[lead:]),
     )
 
 
@@ -72,6 +77,7 @@ class _Recorder(Observer, TorchFunctionMode):
         TorchFunctionMode.__init__(self)
         self.calls: list[Call] = []
         self.operations: list[Operation] = []
+        self.resets: set[str] = set()
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._next = 0
@@ -92,6 +98,9 @@ class _Recorder(Observer, TorchFunctionMode):
         self._alive.append(tensor)
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
+        if method == "reset_mem":
+            self.resets.add(path)
+            return
         args, kwargs = arguments
         bound = list(args) + list(kwargs.values())
         mem = kwargs.get("mem", args[1] if len(args) > 1 else None) if isinstance(module, Leaky) else None
@@ -119,16 +128,23 @@ class _Recorder(Observer, TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.depth or not isinstance(result, (Tensor, tuple, list)):
+        if self.depth:
             return result
+        name = _name_of(func)
         inputs = [a for a in flat_tensors([list(args), dict(kwargs or {})]) if self.known(a) >= 0]
         outputs = [r for r in flat_tensors(result) if isinstance(r, Tensor)]
+        if inputs and _writes(name, kwargs):
+            outputs += [t for t in self._sharing(args[0]) if all(t is not o for o in outputs)]
         if inputs and outputs:
-            self._operation(func, inputs, outputs)
+            self._operation(func, name, inputs, outputs)
         return result
 
-    def _operation(self, func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        name = getattr(func, "__name__", str(func))
+    def _sharing(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of the graph that share memory with one that was written to."""
+        written = tensor.untyped_storage().data_ptr()
+        return [t for t in self._alive if t.untyped_storage().data_ptr() == written]
+
+    def _operation(self, func: Any, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         same = len(outputs) == 1 and outputs[0].shape == inputs[0].shape and outputs[0].dtype == inputs[0].dtype
         if name in _ALIASES and same:
             self._name(outputs[0], self._numbers[id(inputs[0])])
@@ -136,6 +152,18 @@ class _Recorder(Observer, TorchFunctionMode):
         taken = tuple(self._numbers[id(i)] for i in inputs)
         full_name = str(resolve_name(func) or name)
         self.operations.append(Operation(full_name, _source_line(), taken, tuple(self._fresh(o) for o in outputs)))
+
+
+def _name_of(func: Any) -> str:
+    """A torch function's name; for a property such as ``x.T`` that of the property."""
+    name = str(getattr(func, "__name__", func))
+    return str(getattr(func.__self__, "__name__", name)) if name == "__get__" else name
+
+
+def _writes(name: str, kwargs: Any) -> bool:
+    """Whether a torch function changes its first argument (or ``out``) in place."""
+    in_place = name.endswith("_") and not name.endswith("__")
+    return in_place or name == "__setitem__" or (name.startswith("__i") and name != "__invert__") or "out" in (kwargs or {})
 
 
 def _source_line() -> str:

@@ -23,7 +23,7 @@ class LayerRecorder(Observer):
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         """Keep the spikes and membranes of a Leaky."""
-        if not isinstance(module, Leaky):
+        if not isinstance(module, Leaky) or method == "reset_mem":
             return
         spk = result[0] if isinstance(result, tuple) else result
         mem = result[1] if isinstance(result, tuple) else module.mem
