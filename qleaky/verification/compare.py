@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,22 +12,34 @@ from numpy.typing import NDArray
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """Where two runs first part: layer, kind ("mem" or "spk"), time step, sample, element, and both numbers."""
+    """Where two runs first part: layer, kind ("mem" or "spk"), time step, sample, element, and both numbers.
+
+    NaN and infinities, which JSON lacks, are kept as the words "nan", "inf" and "-inf".
+    """
 
     layer: str
     kind: str
     step: int
     sample: int
     element: tuple[int, ...]
-    expected: float
-    got: float
+    expected: float | str
+    got: float | str
+
+    def __post_init__(self) -> None:
+        for name in ("expected", "got"):
+            if isinstance(value := getattr(self, name), float) and not math.isfinite(value):
+                msgspec.structs.force_setattr(self, name, str(value))
 
     def __str__(self) -> str:
         name = {"mem": "membrane", "spk": "spike"}.get(self.kind, self.kind)
         return (
             f"layer {self.layer!r}, step {self.step}, sample {self.sample}, element {list(self.element)}: "
-            f"{name} {self.expected:.9g} expected, {self.got:.9g} found"
+            f"{name} {_short(self.expected)} expected, {_short(self.got)} found"
         )
+
+
+def _short(number: float | str) -> str:
+    return number if isinstance(number, str) else f"{number:.9g}"
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from qleaky.errors import InputError, LoweringError
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.tracing import StepGraph, record, trace
+from qleaky.tracing import Convention, StepGraph, record, trace
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -49,21 +49,35 @@ def _values(network: IntegerNetwork | FloatNetwork, inputs: NDArray[Any], device
 
 
 def _graph(net: nn.Module, network: IntegerNetwork | FloatNetwork, device: torch.device) -> StepGraph:
-    """How forward is called: on whole sequences if its Leaky layers run them, else step by step."""
+    """How forward is called: on whole sequences if its Leaky layers run them, else step by step with its states.
+
+    Raises:
+        LoweringError: forward runs in none of these ways.
+    """
     shape = network.input.shape
-    extra = [torch.zeros(0, device=device)] * (_required_arguments(net) - 1)
-    if network.input.time == "sequence" and not extra:
+    ways: list[tuple[Convention, tuple[Tensor, ...]]] = []
+    for states in _state_counts(net, len(network.lif_layers)):
+        if states == 0 and network.input.time == "sequence":
+            ways.append(("sequence", (torch.zeros(network.num_steps, 1, *shape, device=device),)))
+        empty = (torch.zeros(0, device=device),) * states
+        ways.append(("step", (torch.zeros(1, *shape, device=device), *empty)))
+    failure: LoweringError | None = None
+    for convention, arguments in ways:
         try:
-            graph = trace(net, torch.zeros(network.num_steps, 1, *shape, device=device), "sequence")
-        except LoweringError:
-            pass
-        else:
-            if any(call.method == "sequence" for call in graph.calls):
-                return graph
-    return trace(net, (torch.zeros(1, *shape, device=device), *extra), "step")
+            graph = trace(net, arguments, convention)
+        except LoweringError as error:
+            failure = error
+            continue
+        if convention == "step" or any(call.method == "sequence" for call in graph.calls):
+            return graph
+    raise failure or LoweringError("The module's forward runs neither steps nor sequences.")
 
 
-def _required_arguments(net: nn.Module) -> int:
+def _state_counts(net: nn.Module, layers: int) -> range:
+    """How many arguments forward may take beside its input: those it requires, or, with ``*args``, up to two a layer."""
     parameters = inspect.signature(net.forward).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    required = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    some = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    least = max(required - 1, 0)
+    return range(least, max(least, 2 * layers if some else 0) + 1)

@@ -1,0 +1,300 @@
+"""The bounds that bit-for-bit rests on: worked by hand, against brute force, and true of float32 where they say so."""
+
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import qleaky
+from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
+from qleaky.fixed import Overflow, QFormat, Rounding
+from qleaky.integer import LIF, Input, IntegerNetwork, Linear, Readout
+from qleaky.integer.bounds import lif_bounds
+from qleaky.integer.layers import Signal
+from qleaky.reference import arrays
+
+SENSOR = QFormat(8, 6, signed=False, zero_point=128)
+SPIKES = QFormat(1, 0, signed=False)
+Q2_5 = QFormat(8, 5)
+WEIGHT = np.array([[3, -5], [127, 0], [-127, 2]], np.int8)
+
+
+def linear(weight: Any, bias: Any = None, weight_frac_bits: int = 0) -> Linear:
+    codes = None if bias is None else np.array(bias)
+    return Linear(name="fc", input="input", weight=np.asarray(weight), bias=codes, weight_frac_bits=weight_frac_bits)
+
+
+def lif(state: QFormat = Q2_5, theta: int = 32, **changes: Any) -> LIF:
+    decay = {"decay": MulShift(n=8), "multiplier": np.array(230)}
+    return LIF(**{"name": "lif", "input": "fc", "state": state, "theta": np.array(theta)} | decay | changes)
+
+
+def network(fc: Linear, layer: LIF | None = None, fmt: QFormat = SENSOR) -> IntegerNetwork:
+    layers = (fc, layer or lif())
+    return IntegerNetwork(input=Input((fc.weight.shape[1],), fmt), num_steps=3, layers=layers, readout=Readout("lif"))
+
+
+# By hand
+
+
+@pytest.mark.parametrize(
+    ("fmt", "bias", "accumulate"),
+    [
+        (SENSOR, [1000, -2, 0], 129 * 128),  # rows 8*128 + 1000, 127*128 + 2, 129*128
+        (SENSOR, [16000, -2, 0], 8 * 128 + 16000),
+        (SENSOR, None, 129 * 128),
+        (SPIKES, [1000, -2, 0], 8 + 1000),
+        (SPIKES, None, 129),
+        (QFormat(8, 0, narrow=True), None, 129 * 127),
+        (QFormat(4, 0, signed=False, zero_point=3), None, 129 * 12),
+    ],
+)
+def test_the_accumulate_bound(fmt: QFormat, bias: Any, accumulate: int) -> None:
+    bounds = network(linear(WEIGHT, bias), fmt=fmt).proof.layers[0]
+    assert (bounds.layer, bounds.kind) == ("fc", "linear")
+    assert bounds.accumulate == bounds.largest == bounds.training_bound == accumulate
+    assert bounds.accumulator_bits == accumulate.bit_length() + 1
+    assert (bounds.training_carrier, bounds.training_limit) == ("float32", 2**24)
+
+
+def test_the_range_of_a_current() -> None:
+    """Rows: 3*127 + 5*128 + 1000; -127*128 - 2 and 127*127 - 2; -127*127 - 2*128 and 127*128 + 2*127."""
+    signal = network(linear(WEIGHT, [1000, -2, 0])).signals["fc"]
+    assert (signal.low, signal.high, signal.frac_bits, signal.shape) == (-127 * 127 - 256, 127 * 128 + 254, 6, (3,))
+
+
+CURRENT = 127 * 128 + 254
+
+
+@pytest.mark.parametrize(
+    ("layer", "k", "decay", "step", "carrier", "training"),
+    [
+        # I has 13 fractional bits, the state 5: k = max(8, 8)
+        (lif(), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 32 + 128, "float32", 256 * (128 + 32 + 1)),
+        (lif(theta=127), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 127 + 128, "float32", 256 * (128 + 127 + 1)),
+        (lif(theta=-32), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 32 + 128, "float32", None),
+        (lif(overflow=Overflow.WRAP), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 32 + 128, "float64", None),
+        (lif(QFormat(8, 2)), 11, 8 * 230 * 128, 8 * 230 * 128 + CURRENT + 2048 * 32 + 1024, "float32", None),
+        (lif(QFormat(8, 13)), 8, 230 * 128, 230 * 128 + 256 * CURRENT + 256 * 32 + 128, "float32", 256 * (128 + 33)),
+        (lif(QFormat(12, 13)), 8, 230 * 2048, 230 * 2048 + 256 * CURRENT + 256 * 32 + 128, "float64", 256 * (2048 + 33)),
+        (lif(QFormat(16, 13)), 8, 230 * 2**15, 230 * 2**15 + 256 * CURRENT + 256 * 32 + 128, "float64", 256 * (2**15 + 33)),
+        (lif(QFormat(8, 13), decay=None, multiplier=None), 0, 128, 128 + CURRENT + 32, "float32", 128 + 32 + 1),
+    ],
+)
+def test_the_decay_and_step_bounds(layer: LIF, k: int, decay: int, step: int, carrier: str, training: int | None) -> None:
+    bounds = network(linear(WEIGHT, weight_frac_bits=7), layer).proof.layers[1]
+    assert (bounds.extra_bits, bounds.decay, bounds.step) == (k, decay, step)
+    assert (bounds.training_carrier, bounds.training_bound) == (carrier, training or step)
+    assert bounds.training_limit == {"float32": 2**24, "float64": 2**53}[carrier]
+    assert bounds.training_exact
+    assert bounds.fits_int32
+
+
+def test_rounding_down_adds_no_half() -> None:
+    up, down = (network(linear(WEIGHT), lif(QFormat(8, 0), rounding=r)) for r in (Rounding.HALF_UP, Rounding.FLOOR))
+    assert up.proof.layers[1].step - down.proof.layers[1].step in (0, 128)
+
+
+def test_the_proof_of_a_typical_network_is_frozen() -> None:
+    rng = np.random.default_rng(0)
+    weights = [rng.integers(-127, 128, shape, dtype=np.int8) for shape in ((64, 12), (9, 64))]
+    layers: list[Any] = []
+    for index, weight in enumerate(weights, start=1):
+        source = f"lif{index - 1}" if index > 1 else "input"
+        layers.append(Linear(name=f"fc{index}", input=source, weight=weight, weight_frac_bits=7))
+        decay = {"decay": MulShift(n=8), "multiplier": np.array(230)}
+        layers.append(LIF(name=f"lif{index}", input=f"fc{index}", state=QFormat(8, 5), theta=np.array(32), **decay))
+    typical = IntegerNetwork(input=Input((12,), SENSOR), num_steps=29, layers=tuple(layers), readout=Readout("lif2"))
+    assert typical.proof.exact
+    assert [(b.layer, b.largest, b.accumulator_bits, b.training_bound) for b in typical.proof.layers] == [
+        ("fc1", 137344, 19, 137344),
+        ("lif1", 174601, 19, 41216),
+        ("fc2", 4572, 14, 4572),
+        ("lif2", 210368, 19, 41216),
+    ]
+
+
+# Where there is no theorem
+
+
+def test_a_sum_that_float32_cannot_hold_is_a_reason() -> None:
+    wide = network(linear(np.full((1, 600), 32767, np.int16)), lif(QFormat(8, 6)))
+    reach = 600 * 32767 * 128
+    assert not wide.proof.exact
+    assert wide.proof.artefact_exact
+    assert wide.proof.reasons == wide.proof.training_reasons
+    assert wide.proof.reasons[0] == (
+        f"layer 'fc': in training an intermediate sum can reach {reach}, more than float32 holds exactly (16777216); "
+        f"use fewer weight or state bits, or smaller fan-in."
+    )
+
+
+def test_the_largest_sum_that_float32_holds() -> None:
+    row = np.full((1, 1024), 128, np.int16)
+    assert network(linear(row)).proof.exact
+    row[0, 0] += 1
+    assert not network(linear(row)).proof.training_exact
+
+
+def test_saturation_relieves_float32_and_wrapping_does_not() -> None:
+    strong = linear(np.full((1, 1024), 100, np.int16))
+    saturating, wrapping, below_zero = (
+        network(strong, lif(QFormat(8, 13), **changes)).proof.layers[1]
+        for changes in ({}, {"overflow": Overflow.WRAP}, {"theta": -1})
+    )
+    assert saturating.training_bound == 256 * (128 + 32 + 1)
+    assert saturating.training_bound < saturating.step == wrapping.step == wrapping.training_bound
+    assert below_zero.training_bound == below_zero.step > 2**24
+    assert (saturating.training_exact, wrapping.training_exact, below_zero.training_exact) == (True, True, False)
+    assert wrapping.training_carrier == "float64"
+
+
+def test_a_sum_that_64_bits_cannot_hold_is_no_contract_at_all() -> None:
+    far = network(linear(WEIGHT), lif(QFormat(8, 56)))
+    assert not far.proof.artefact_exact
+    assert "more than 64-bit integers hold (9223372036854775807)" in far.proof.reasons[0]
+
+
+# Brute force
+
+
+@st.composite
+def small_linears(draw: st.DrawFn) -> tuple[Linear, QFormat]:
+    inputs, outputs = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    formats = [SPIKES, QFormat(3, 0), QFormat(3, 0, narrow=True), QFormat(2, 0, signed=False, zero_point=2)]
+    row = st.lists(st.integers(-9, 9), min_size=inputs, max_size=inputs)
+    bias = draw(st.none() | st.lists(st.integers(-50, 50), min_size=outputs, max_size=outputs))
+    return linear(draw(st.lists(row, min_size=outputs, max_size=outputs)), bias), draw(st.sampled_from(formats))
+
+
+@settings(max_examples=150)
+@given(small_linears())
+def test_no_input_takes_a_partial_sum_past_the_accumulate_bound(drawn: tuple[Linear, QFormat]) -> None:
+    """Every input, every channel, every subset of the terms: a partial sum in some order of summation."""
+    fc, fmt = drawn
+    bound, signal = network(fc, fmt=fmt).proof.layers[0].accumulate, network(fc, fmt=fmt).signals["fc"]
+    levels = np.arange(fmt.lowest, fmt.highest + 1) - fmt.zero_point
+    x = np.array(list(itertools.product(levels, repeat=fc.weight.shape[1])))
+    bias = np.zeros(len(fc.weight), int) if fc.bias is None else fc.bias
+    terms = [*(fc.weight[:, i] * x[:, i : i + 1] for i in range(x.shape[1])), np.broadcast_to(bias, (len(x), len(bias)))]
+    sums = [sum(part) for size in range(1, len(terms) + 1) for part in itertools.combinations(terms, size)]
+    assert max(int(np.abs(part).max()) for part in sums) <= bound
+    assert (int(sums[-1].min()), int(sums[-1].max())) == (signal.low, signal.high)
+    if fmt.narrow:
+        assert int(np.abs(sums[-1]).max()) == bound, "symmetric inputs attain it"
+
+
+decays = st.one_of(
+    st.none(),
+    st.builds(MulShift, n=st.integers(0, 6), rounding=st.none() | st.sampled_from(Rounding)),
+    st.builds(ShiftDecay, k=st.integers(1, 4), at_least_one=st.booleans()),
+)
+
+
+@st.composite
+def small_lifs(draw: st.DrawFn) -> tuple[LIF, Signal]:
+    decay, signed = draw(decays), draw(st.booleans())
+    state = QFormat(draw(st.integers(2, 5)), 0, signed)
+    layer = lif(
+        state,
+        draw(st.integers(1, state.highest)),
+        decay=decay,
+        multiplier=np.array(draw(st.integers(0, 1 << decay.n))) if isinstance(decay, MulShift) else None,
+        rounding=draw(st.sampled_from(Rounding)),
+        rounding_site=draw(st.sampled_from(RoundingSite)),
+        reset_mechanism=draw(st.sampled_from(ResetMechanism)),
+        reset_timing=draw(st.sampled_from(ResetTiming)),
+        compare=draw(st.sampled_from(Compare)),
+    )
+    low, high = sorted((draw(st.integers(-40, 40)), draw(st.integers(-40, 40))))
+    return layer, Signal((1,), draw(st.integers(-2, 4)), low, high)
+
+
+def intermediates(layer: LIF, mem: int, current: int, shift: int) -> tuple[list[int], list[int]]:
+    """Every integer that the decay, and that the sum of one step meet, written from the equations once more."""
+    fired = mem > layer.theta if layer.compare is Compare.STRICT else mem >= layer.theta
+    reset = fired and layer.reset_timing is not ResetTiming.SAME_STEP
+    kept = 0 if reset and layer.reset_mechanism is ResetMechanism.ZERO else mem
+    match layer.decay:
+        case MulShift(n=n, rounding=rounding):
+            assert layer.multiplier is not None
+            product = int(layer.multiplier) * kept
+            decayed = Fraction(product, 1 << n)
+            if layer.rounding_site is RoundingSite.DECAY:
+                half = 1 << n >> 1 if (rounding or layer.rounding) in (Rounding.HALF_UP, Rounding.HALF_EVEN) else 0
+                decayed, met = Fraction((rounding or layer.rounding).of(decayed)), [product, product + half]
+            else:
+                met = [product]
+        case ShiftDecay(k=k, at_least_one=least):
+            lost = kept >> k
+            decayed, met = Fraction(kept - (int(np.sign(kept)) if least and lost == 0 else lost)), [kept]
+        case None:
+            decayed, met = Fraction(kept), [kept]
+    bits = layer.decay.n if isinstance(layer.decay, MulShift) and layer.rounding_site is RoundingSite.SUM else 0
+    scale = 1 << max(bits, shift, 0)
+    total = decayed + current * Fraction(2) ** -shift
+    theta = int(layer.theta) if reset and layer.reset_mechanism is ResetMechanism.SUBTRACT else 0
+    half = scale // 2 if layer.rounding in (Rounding.HALF_UP, Rounding.HALF_EVEN) else 0
+    sums = [scale * decayed, scale * current * Fraction(2) ** -shift, scale * total, scale * (total - theta)]
+    return [*met, int(scale * decayed)], [int(value) for value in (*sums, sums[-1] + half)]
+
+
+@settings(max_examples=400)
+@given(small_lifs())
+def test_no_membrane_and_current_take_a_step_past_its_bounds(drawn: tuple[LIF, Signal]) -> None:
+    layer, signal = drawn
+    bounds = lif_bounds(layer, signal)
+    for mem in range(layer.state.lowest, layer.state.highest + 1):
+        for current in {signal.low, (signal.low + signal.high) // 2, signal.high}:
+            decayed, sums = intermediates(layer, mem, current, layer.input_shift(signal))
+            assert max(map(abs, decayed)) <= max(bounds.decay, bounds.step)
+            assert max(map(abs, sums)) <= max(bounds.decay, bounds.step)
+
+
+# The theorem about float32
+
+
+def steps_near_ties(layer: LIF, shift: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Membranes and float32 currents whose sums come within a bit of a tie between two codes, or of the next code."""
+    assert isinstance(layer.decay, MulShift)
+    assert layer.multiplier is not None
+    mems, ends = (
+        grid.ravel() for grid in np.meshgrid(np.arange(layer.state.lowest, layer.state.highest + 1), np.arange(-300, 300, 7))
+    )
+    fired = (mems > layer.theta).astype(np.int64)
+    kept = mems * (1 - fired) if layer.reset_mechanism is ResetMechanism.ZERO else mems
+    decayed = (kept * layer.multiplier) << (shift - layer.decay.n)
+    subtracted = fired * layer.theta << shift if layer.reset_mechanism is ResetMechanism.SUBTRACT else 0
+    goals = [(ends << shift >> 1) + offset for offset in (-1, 0, 1)]
+    currents = np.concatenate([goal - decayed + subtracted for goal in goals])
+    exact = currents == currents.astype(np.float32).astype(np.int64)
+    return np.tile(mems, len(goals))[exact], currents[exact]
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("mechanism", ResetMechanism)
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_step_in_float32_is_exact_where_the_proof_says_so(
+    signed: bool, mechanism: ResetMechanism, rounding: Rounding
+) -> None:
+    quantizer, exact = qleaky.FixedPoint(8, 0, signed=signed, rounding=rounding), 0
+    for theta, (n, multiplier), shift in itertools.product(
+        (0, 1, 100, 120, 127), ((0, 1), (8, 230), (15, 32767)), (15, 16, 17)
+    ):
+        decay = {"decay": MulShift(n=n), "multiplier": np.array(multiplier)}
+        layer = lif(QFormat(8, 0, signed), theta, rounding=rounding, reset_mechanism=mechanism, **decay)
+        mems, currents = steps_near_ties(layer, shift)
+        bounds = lif_bounds(layer, Signal((1,), shift, int(currents.min()), int(currents.max())))
+        assert bounds.training_carrier == "float32"
+        if bounds.training_exact:
+            leaky = qleaky.Leaky(multiplier / (1 << n), float(theta), reset_mechanism=mechanism, state_quant=quantizer)
+            inputs = torch.from_numpy(np.ldexp(currents.astype(np.float32), -shift))
+            _, after = leaky(inputs, torch.from_numpy(mems.astype(np.float32)))
+            assert np.array_equal(after.numpy(), arrays.lif_step(layer, mems, currents, shift)[0])
+            exact += 1
+    assert exact > 10

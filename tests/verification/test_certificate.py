@@ -1,0 +1,193 @@
+"""Certificates, and the honesty of what is only measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from qleaky import FloatNetwork, Leaky, QFormat, export_onnx, verify
+from qleaky.errors import ArtefactError, InputError, OutputError
+from qleaky.models import FeedForward, LIFSettings
+from qleaky.verification import Certificate, Report
+from qleaky.verification.certificate import Run
+from qleaky.verification.compare import Comparison, Divergence, compare_states
+
+T = 6
+DIVERGENCE = Divergence("lif2", "spk", 3, 17, (2,), 1.0, 0.0)
+
+
+def exported(folder: Path, net: nn.Module, **arguments: Any) -> Any:
+    torch.manual_seed(0)
+    return export_onnx(net, folder / "net.onnx", sample_input=torch.rand(T, 4, 3), **arguments)
+
+
+def report(folder: Path) -> Report:
+    torch.manual_seed(0)
+    net = FeedForward((3, 5, 4))
+    return verify(folder / "net.onnx", exported(folder, net, input_format=QFormat(8, 6)), module=net)
+
+
+# The file
+
+
+def test_a_certificate_comes_back_and_has_the_same_bytes_for_the_same_check(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        report(tmp_path).certificate().save(tmp_path / name)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    again = Certificate.load(tmp_path / "a.json")
+    assert again == report(tmp_path).certificate()
+    assert again.verdict == "proved"
+    assert set(again.versions) == {"qleaky", "onnx", "onnxruntime"}
+    assert [bounds.layer for bounds in again.bounds] == ["fc1", "lif1", "fc2", "lif2"]
+
+
+def test_a_certificate_names_no_path_or_time(tmp_path: Path) -> None:
+    report(tmp_path).certificate().save(tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text()
+    assert str(tmp_path) not in text
+    assert "/" not in text
+    assert not any(f'"{word}' in text for word in ("date", "time", "host", "user"))
+
+
+@pytest.mark.parametrize("got", [0.0, -1.5, float("nan"), float("inf")])
+def test_a_certificate_of_a_difference_comes_back(got: float, tmp_path: Path) -> None:
+    comparison = Comparison(spikes=9, spike_mismatches=2, first_divergence=msgspec.structs.replace(DIVERGENCE, got=got))
+    whole = msgspec.structs.replace(
+        report(tmp_path).certificate(), verdict="differs", torch=comparison, runs=(Run("onnxruntime", True, 1, 64, comparison),)
+    )
+    whole.save(tmp_path / "a.json")
+    again = Certificate.load(tmp_path / "a.json")
+    assert again.torch is not None
+    assert str(again.torch.first_divergence) == str(comparison.first_divergence)
+    again.save(tmp_path / "b.json")
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("{", "[", 1),
+        lambda text: text.replace('"verdict": "proved"', '"verdict": "certain"'),
+        lambda text: text.replace('"samples"', '"specimens"'),
+        lambda text: text.replace('"spikes": ', '"spikes": "x", "y": ', 1),
+        lambda text: "\udcff",
+        lambda text: "[]",
+    ],
+)
+def test_a_damaged_certificate_is_refused(change: Any, tmp_path: Path) -> None:
+    report(tmp_path).certificate().save(tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text()
+    (tmp_path / "a.json").write_bytes(change(text).encode(errors="surrogateescape"))
+    with pytest.raises(ArtefactError, match="is not a certificate, or is damaged"):
+        Certificate.load(tmp_path / "a.json")
+
+
+def test_a_missing_certificate_and_one_of_a_later_version(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="Cannot read certificate"):
+        Certificate.load(tmp_path / "a.json")
+    report(tmp_path).certificate().save(tmp_path / "a.json")
+    later = json.loads((tmp_path / "a.json").read_text()) | {"version": 2}
+    (tmp_path / "a.json").write_text(json.dumps(later))
+    with pytest.raises(ArtefactError, match=r"has version 2; this qleaky reads up to 1\. Update qleaky"):
+        Certificate.load(tmp_path / "a.json")
+
+
+def test_a_certificate_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="Cannot write"):
+        report(tmp_path).certificate().save(tmp_path / "missing" / "a.json")
+
+
+# Comparisons
+
+
+def test_comparisons_add_up_and_keep_the_first_divergence() -> None:
+    first, second = Comparison(spikes=3), Comparison(spikes=4, outputs=2, output_mismatches=1, first_divergence=DIVERGENCE)
+    both = first + second + Comparison(membranes=5, first_divergence=msgspec.structs.replace(DIVERGENCE, step=0))
+    assert (both.spikes, both.membranes, both.outputs, both.compared, both.mismatches) == (7, 5, 2, 14, 1)
+    assert both.first_divergence == DIVERGENCE
+    assert str(DIVERGENCE) == "layer 'lif2', step 3, sample 17, element [2]: spike 1 expected, 0 found"
+
+
+def test_an_array_of_another_shape_or_a_missing_one_is_wrong_as_a_whole() -> None:
+    zeros = {"lif": np.zeros((2, 3, 4))}
+    for got in ({"lif": np.zeros((2, 3, 5))}, {"lif": np.zeros((2, 3, 1))}, {}):
+        found = compare_states(zeros, zeros, zeros, got)
+        assert (found.spike_mismatches, found.membrane_mismatches) == (0, 24)
+        assert found.first_divergence is not None
+        assert found.first_divergence.kind == "mem"
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**62) - 1])
+def test_large_integers_are_compared_exactly(value: int) -> None:
+    expected, got = ({"lif": np.array([[[v]]])} for v in (value, value + 1))
+    assert compare_states(expected, expected, got, expected).spike_mismatches == 1
+
+
+# Measured
+
+
+FLOAT = {"weight_bits": None, "lif": LIFSettings(threshold=0.25)}
+
+
+def test_a_float_network_is_measured_and_never_called_exact(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = FeedForward((3, 5, 4), **FLOAT)  # type: ignore[arg-type]
+    network = exported(tmp_path, net)
+    assert isinstance(network, FloatNetwork)
+    for module in (None, net):
+        found = verify(tmp_path / "net.onnx", network, module=module)
+        assert found.verdict in ("measured", "differs")
+        assert not found.exact
+        assert found.reasons == network.reasons != ()
+        assert found.compared > 0
+        found.certificate().save(tmp_path / "a.json")
+        text = (tmp_path / "a.json").read_text() + str(found)
+        assert not any(word in text.lower() for word in ("bit-exact", "bit-for-bit", "proved", "exact: true"))
+
+
+def test_a_float_network_without_differences_is_measured(tmp_path: Path) -> None:
+    network = exported(tmp_path, Single())
+    assert network.golden.spikes["lif"].any()
+    found = verify(tmp_path / "net.onnx", network)
+    assert (found.verdict, found.mismatches, found.bounds) == ("measured", 0, ())
+    assert verify(tmp_path / "net.onnx", network, module=Single()).verdict == "measured"
+
+
+class Single(nn.Module):
+    """One Leaky on its own: no sums, so float32 computes the same everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lif = Leaky(0.9, 0.5)
+
+    def forward(self, x: Any) -> Any:
+        return self.lif.sequence(x)
+
+
+def test_a_float_network_that_differs_says_where(tmp_path: Path) -> None:
+    network = exported(tmp_path, Single())
+    model = onnx.load(tmp_path / "net.onnx")
+    for node in model.graph.node:
+        node.op_type = "Less" if node.op_type == "Greater" else node.op_type
+    onnx.save(model, tmp_path / "net.onnx")
+    found = verify(tmp_path / "net.onnx", network)
+    assert found.verdict == "differs"
+    assert found.first_divergence is not None
+    assert (found.first_divergence.layer, found.first_divergence.step) == ("lif", 0)
+
+
+def test_a_float_network_has_no_reference_for_other_inputs_without_its_module(tmp_path: Path) -> None:
+    network = exported(tmp_path, Single())
+    other = np.zeros((T, 2, 3), np.float32)
+    with pytest.raises(InputError, match=r"no reference of its own for other inputs than its golden ones; pass module=net"):
+        verify(tmp_path / "net.onnx", network, other)
+    assert verify(tmp_path / "net.onnx", network, other, module=Single()).verdict == "measured"
+    assert verify(tmp_path / "net.onnx", network, network.golden.inputs).verdict == "measured"
