@@ -1,0 +1,78 @@
+"""The wheel holds what it should, and runs on its own, away from the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def succeed(*command: object, cwd: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from an sdist that was built from a copy of the tracked files."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("wheel")
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    for name in succeed("git", "ls-files", "-z", cwd=ROOT).split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "copy" / name)
+    succeed(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "copy", cwd=folder)
+    assert len(list((folder / "dist").glob("*.tar.gz"))) == 1
+    (built,) = (folder / "dist").glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert set(succeed("git", "ls-files", "qleaky", cwd=ROOT).split()) <= names
+    wanted = ("py.typed", "cli.py", "datasets/japanese_vowels.npz", "_data/export/README.md", "_data/models/README.md")
+    assert {f"qleaky/{name}" for name in wanted} <= names
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"qleaky"}
+    assert not any("__pycache__" in name or name.endswith(".pyc") for name in names)
+
+
+def test_the_wheel_names_its_licence_its_notice_and_its_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    names = {name.split("/", 1)[1]: name for name in archive.namelist() if ".dist-info/" in name}
+    assert {"licenses/LICENSE", "licenses/NOTICE"} <= set(names)
+    assert "qleaky-export = qleaky.cli:main" in archive.read(names["entry_points.txt"]).decode()
+    metadata = archive.read(names["METADATA"]).decode()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Requires-Python: >=3.11" in metadata
+
+
+def test_the_installed_wheel_runs_the_demo_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own; what qleaky depends on comes from the running one, after it on the path."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    succeed(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=elsewhere)
+    python = tmp_path / "venv" / "bin" / "python"
+    site = Path(succeed(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=elsewhere).strip())
+    options = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
+    succeed(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=elsewhere)
+    (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    where = (
+        "import qleaky, qleaky._share as s; print(qleaky.__file__); print(s.shared_folder('export'), s.shared_folder('models'))"
+    )
+    package, folders = succeed(python, "-c", where, cwd=elsewhere).splitlines()
+    assert Path(package) == site / "qleaky" / "__init__.py"
+    assert folders == f"{site / 'qleaky/_data/export'} {site / 'qleaky/_data/models'}"
+    out = succeed(tmp_path / "venv" / "bin" / "qleaky-export", "demo", "--epochs", 2, "-o", "demo", cwd=elsewhere)
+    assert "proved: bit-exact for all inputs in the declared range" in out
+    assert len(list((elsewhere / "demo").iterdir())) == 4
