@@ -48,14 +48,20 @@ def demo(output: str, seed: int, epochs: int | None) -> int:
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=_console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Progress(*columns, console=_console(stderr=True))
+    tasks: dict[str, Any] = {}
 
-        def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
-            tasks.setdefault(stage, bars.add_task(stage, total=epochs) if stage not in tasks else None)
-            bars.update(tasks[stage], completed=epoch, description=f"{stage}, loss {loss:.3f}")
+    def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
+        bars.start()
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=epochs)
+        bars.update(tasks[stage], completed=epoch, description=f"{stage}, loss {loss:.3f}")
 
+    try:
         result = run_demo(output, seed, epochs, tell)
+    finally:
+        if tasks:
+            bars.stop()
     _print_demo(result)
     return EXIT_CODES[result.report.verdict]
 

@@ -23,7 +23,8 @@ def export_onnx(
     """Write a network as an ONNX file (opset 21, standard operators only) and return the contract it holds.
 
     Input: ``input`` (T, batch, ...), or (batch, ...) for a static one, codes in the smallest integer type of their format.
-    Outputs: ``spikes`` uint8 (T, batch, ...), ``spike_count``, ``membrane_sum`` or ``last_membrane`` int32 (batch, ...), with
+    Outputs: ``spikes`` uint8 (T, batch, ...), or ``spike_count``, ``membrane_sum`` (int64 where it needs it) or
+    ``last_membrane`` int32 (batch, ...), with
     ``class`` int64 (batch,) for an argmax; then ``<layer>.final_mem`` int32 for every LIF layer. A FloatNetwork's are float32.
 
     Args:

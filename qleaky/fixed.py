@@ -160,7 +160,7 @@ class QFormat:
         Raises:
             FormatError: a code outside the range, a NaN or infinity, or a float between two codes.
         """
-        array = np.asarray(values)
+        array = as_array(values, where)
         if array.dtype.kind == "f":
             array = self._codes_of_floats(array, where)
         elif array.dtype.kind not in "biu":
@@ -202,6 +202,18 @@ class QFormat:
             wrapped = np.mod(finite, 2.0**self.bits).astype(np.int64) + self.zero_point
             near = np.where(np.isinf(x), np.clip(near, self.lowest, self.highest), wrapped)
         return fit_array(near, self, overflow).astype(self.dtype)
+
+
+def as_array(values: Any, where: str) -> NDArray[Any]:
+    """Anything array-like, torch tensors included, as a NumPy array.
+
+    Raises:
+        InputError: it is none, for example a ragged list.
+    """
+    try:
+        return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{where} cannot be read as an array: {error}. Pass a NumPy array or a tensor.") from error
 
 
 def round_shift(value: int, shift: int, rounding: Rounding) -> int:

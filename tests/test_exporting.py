@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -51,6 +52,18 @@ def test_a_torch_network_is_lowered_on_the_way(tmp_path: Path) -> None:
 def test_misuse_leaves_no_file(network: Any, arguments: Any, error: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=message):
         export_onnx(network, tmp_path / "net.onnx", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("frac_bits", [56, 80])
+def test_sums_that_64_bits_cannot_hold_are_not_exported(frac_bits: int, tmp_path: Path) -> None:
+    """The current's step of 2**0 is 2**56 or more steps of the membrane."""
+    network = contract()
+    lif = msgspec.structs.replace(network.layers[1], state=QFormat(8, frac_bits))
+    far = IntegerNetwork(input=network.input, num_steps=6, layers=(network.layers[0], lif), readout=network.readout)
+    assert not far.proof.artefact_exact
+    with pytest.raises(LoweringError, match="more than 64-bit integers hold"):
+        export_onnx(far, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -230,3 +230,22 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
 def test_arguments_that_make_no_sense(sample: Any, arguments: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         lowered(hidden(), sample, **arguments)
+
+
+def test_a_leaf_with_a_forward_of_its_own_is_refused() -> None:
+    net = hidden()
+    net[0].forward = lambda x: x @ net[0].weight.T * 2  # type: ignore[method-assign]
+    with pytest.raises(LoweringError, match="layer 'fc1' has a forward of its own"):
+        lowered(net)
+
+
+class EditsItsWeights(Layers):
+    def forward(self, x: Tensor) -> Any:
+        with torch.no_grad():
+            self.fc1.weight.data.mul_(0.5)
+        return self.lif1(self.fc1(x))
+
+
+def test_a_forward_that_changes_its_own_weights_is_refused() -> None:
+    with pytest.raises(LoweringError, match=r"forward changes the parameters fc1\.weight"):
+        lowered(EditsItsWeights(init_hidden=True))

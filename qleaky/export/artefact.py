@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from qleaky._version import VERSION
-from qleaky.errors import InputError
+from qleaky.errors import InputError, LoweringError
 from qleaky.export.float_forms import unrolled_float
 from qleaky.export.forms import unrolled
 from qleaky.integer import FloatNetwork, IntegerNetwork
@@ -20,9 +20,12 @@ def onnx_bytes(network: IntegerNetwork | FloatNetwork, form: str = "auto") -> by
 
     Raises:
         InputError: an unknown form.
+        LoweringError: sums that 64-bit integers cannot hold.
     """
     if form not in FORMS:
         raise InputError(f"form={form!r} is unknown. Choose one of {', '.join(FORMS)}.")
+    if isinstance(network, IntegerNetwork) and not network.proof.artefact_exact:
+        raise LoweringError("No graph computes this network: " + " ".join(network.proof.artefact_reasons))
     graph = unrolled_float(network) if isinstance(network, FloatNetwork) else unrolled(network)
     proto = ir.to_proto(graph.model("qleaky", _metadata(network)))
     onnx.checker.check_model(proto, full_check=True)

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
+from qleaky.dynamics import (
+    Compare,
+    MulShift,
+    ResetMechanism,
+    ResetTiming,
+    RoundingSite,
+    ShiftDecay,
+    float32_carries,
+)
 from qleaky.export.forms import BATCH, probe_name
 from qleaky.export.onnx_graph import GraphBuilder
 from qleaky.fixed import Overflow, QFormat, Rounding
@@ -59,54 +67,55 @@ class FloatLIFOps:
         self.graph = graph
         self.layer = layer
         self.shape = shape
+        wide = layer.state is not None and not float32_carries(layer.state, layer.overflow)
+        self.dtype: Any = np.float64 if wide else np.float32
         self.theta = self.number(layer.theta)
-        self.plain = bool((layer.graded == 1).all())
 
     def number(self, value: Any) -> ir.Value:
-        """A float32 constant."""
-        return self.graph.constant(value, np.float32)
+        """A constant in the type that carries the step, as in torch: float64 for wide or wrapping states."""
+        return self.graph.constant(value, self.dtype)
+
+    def cast(self, x: ir.Value, target: Any, **named: Any) -> ir.Value:
+        """``x`` in another float type; unchanged where it is the same and needs no name."""
+        if self.dtype == np.float32:
+            return self.graph.op("Identity", x, **named) if named else x
+        return self.graph.op("Cast", x, to=int(ir.DataType.from_numpy(np.dtype(target))), **named)
 
     def run(self, currents: list[ir.Value]) -> tuple[list[ir.Value], list[ir.Value]]:
-        """All steps: membranes and spikes."""
-        mem = self.graph.op("Mul", currents[0], self.number(0.0))
+        """All steps: membranes and spikes, in float32."""
+        mem = self.graph.op("Mul", self.cast(currents[0], self.dtype), self.number(0.0))
         mems, spikes = [], []
         for t, current in enumerate(currents):
-            mem, spk = self.step(mem, current, t)
-            mems.append(mem)
-            spikes.append(spk)
+            mem, spk = self.step(mem, self.cast(current, self.dtype))
+            names = (probe_name(self.layer.name, kind, t) for kind in ("mem", "spk"))
+            narrow = [
+                self.cast(value, np.float32, name=name, dtype=np.float32, shape=self.shape)
+                for value, name in zip((mem, spk), names, strict=True)
+            ]
+            mems.append(narrow[0])
+            spikes.append(narrow[1])
         return mems, spikes
 
-    def step(self, mem: ir.Value, current: ir.Value, t: int) -> tuple[ir.Value, ir.Value]:
-        """One step; ``qleaky._lif.lif_step`` states the equations."""
+    def step(self, mem: ir.Value, current: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """(U[t-1], I[t]) -> (U[t], S[t]); ``qleaky._lif.lif_step`` states the equations."""
         layer, op = self.layer, self.graph.op
         early = layer.reset_timing is not ResetTiming.SAME_STEP and layer.reset_mechanism is not ResetMechanism.NONE
         late = layer.reset_timing is not ResetTiming.DELAYED and layer.reset_mechanism is not ResetMechanism.NONE
-        named = {"name": probe_name(layer.name, "mem", t), "dtype": np.float32, "shape": self.shape}
-        zero = self.number(0.0)
+        zero, one = self.number(0.0), self.number(1.0)
         reset = self.fires(mem) if early else None
         kept = op("Where", reset, zero, mem) if reset is not None and layer.reset_mechanism is ResetMechanism.ZERO else mem
         charged = op("Add", self.decayed(kept), current)
         if reset is not None and layer.reset_mechanism is ResetMechanism.SUBTRACT:
             charged = op("Sub", charged, op("Where", reset, self.theta, zero))
         charged = self.quantized(charged)
-        if not late:
-            charged = op("Identity", charged, **named)
         fired = self.fires(charged)
-        spk = op(
-            "Where",
-            fired,
-            self.number(layer.graded),
-            zero,
-            name=probe_name(layer.name, "spk", t),
-            dtype=np.float32,
-            shape=self.shape,
-        )
+        spk = op("Where", fired, self.number(layer.graded), zero)
         if not late:
             return charged, spk
         down = self.theta if layer.reset_mechanism is ResetMechanism.SUBTRACT else charged
-        due = op("Where", fired, self.number(1.0), zero)
-        due = due if reset is None else op("Sub", due, op("Where", reset, self.number(1.0), zero))
-        return op("Sub", charged, op("Mul", due, down), **named), spk
+        due = op("Where", fired, one, zero)
+        due = due if reset is None else op("Sub", due, op("Where", reset, one, zero))
+        return op("Sub", charged, op("Mul", due, down)), spk
 
     def fires(self, mem: ir.Value) -> ir.Value:
         """U - theta > 0, or >= 0."""
@@ -172,13 +181,19 @@ def _read_out(graph: GraphBuilder, network: FloatNetwork, values: Any, membranes
             graph.output("spikes", values[readout.layer], np.float32, (T, *shape))
             return
         case "spike_count":
-            result = graph.op("ReduceSum", values[readout.layer], axis, keepdims=0)
+            result = _sum(graph, values[readout.layer], axis)
         case "membrane_mean":
             mems = membranes[readout.layer]
-            result = graph.op("ReduceSum", mems[0] if T == 1 else graph.op("Concat", *mems, axis=0), axis, keepdims=0)
+            result = _sum(graph, mems[0] if T == 1 else graph.op("Concat", *mems, axis=0), axis)
         case "last_membrane":
             result = graph.op("Squeeze", membranes[readout.layer][-1], axis)
     graph.output(readout.output_name, result, np.float32, shape)
     if readout.argmax:
         winner = graph.op("ArgMax", result, axis=-1, keepdims=0, select_last_index=0)
         graph.output("class", winner, np.int64, shape[:-1])
+
+
+def _sum(graph: GraphBuilder, values: ir.Value, axis: ir.Value) -> ir.Value:
+    """The sum over time, in float64 and rounded to float32 once, so that its order hardly ever matters."""
+    wide = graph.op("Cast", values, to=int(ir.DataType.DOUBLE))
+    return graph.op("Cast", graph.op("ReduceSum", wide, axis, keepdims=0), to=int(ir.DataType.FLOAT))

@@ -31,7 +31,8 @@ class LayerBounds(msgspec.Struct, frozen=True, kw_only=True):
 
     ``accumulate`` bounds every partial sum of W x + b in its own LSB, in any order of summation; ``decay`` and ``step``
     bound the decayed term and the whole sum at ``extra_bits`` extra bits. ``accumulator_bits`` is the width of a signed
-    register that holds them, ``training_carrier`` the float type in which the torch layer computes them.
+    register that holds them, ``training_carrier`` the float type in which the torch layer computes them. All are counted
+    in units of 2**-``finest_bits``.
     """
 
     layer: str
@@ -44,6 +45,7 @@ class LayerBounds(msgspec.Struct, frozen=True, kw_only=True):
     training_carrier: str = "float32"
     training_bound: int = 0
     training_limit: int = FLOAT32_EXACT
+    finest_bits: int = 0
 
     @property
     def largest(self) -> int:
@@ -58,7 +60,12 @@ class LayerBounds(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def training_exact(self) -> bool:
         """The float carrier used in training holds every intermediate number exactly."""
-        return self.training_bound <= self.training_limit
+        return self.training_bound <= self.training_limit and self.exponents_fit
+
+    @property
+    def exponents_fit(self) -> bool:
+        """Every number is a normal float32: at most 126 fractional bits, and below 2**127."""
+        return self.finest_bits <= 126 and self.training_bound.bit_length() - self.finest_bits <= 127
 
     @property
     def fits_int32(self) -> bool:
@@ -111,12 +118,19 @@ def prove(layers: Iterable[Layer], signals: dict[str, Signal]) -> Proof:
             for b in bounds
             if not b.integer_exact
         ),
-        tuple(
-            f"layer {b.layer!r}: in training an intermediate sum can reach {b.training_bound}, more than {b.training_carrier} "
-            f"holds exactly ({b.training_limit}); use fewer weight or state bits, or smaller fan-in."
-            for b in bounds
-            if not b.training_exact
-        ),
+        tuple(_training_reason(b) for b in bounds if not b.training_exact),
+    )
+
+
+def _training_reason(b: LayerBounds) -> str:
+    if not b.exponents_fit:
+        return (
+            f"layer {b.layer!r}: its numbers have {b.finest_bits} fractional bits and reach {b.training_bound}, which leaves "
+            f"the exponents of float32; rescale its weights."
+        )
+    return (
+        f"layer {b.layer!r}: in training an intermediate sum can reach {b.training_bound}, more than {b.training_carrier} "
+        f"holds exactly ({b.training_limit}); use fewer weight or state bits, or smaller fan-in."
     )
 
 
@@ -131,6 +145,7 @@ def _linear_bounds(layer: Linear, x: Signal) -> LayerBounds:
         accumulate=accumulate,
         accumulator_bits=accumulate.bit_length() + 1,
         training_bound=accumulate,
+        finest_bits=max(x.frac_bits + layer.weight_frac_bits, layer.weight_frac_bits, x.frac_bits),
     )
 
 
@@ -155,6 +170,7 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
         training_carrier="float32" if in_float32 else "float64",
         training_bound=min(relieved, max(decay, step)) if saturates else max(decay, step),
         training_limit=FLOAT32_EXACT if in_float32 else FLOAT64_EXACT,
+        finest_bits=layer.state.frac_bits + k,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qleaky._files import write_atomically
 from qleaky.dynamics import Compare, Decay, ResetMechanism, ResetTiming, RoundingSite
 from qleaky.errors import InputError
-from qleaky.fixed import Overflow, QFormat, Rounding
+from qleaky.fixed import Overflow, QFormat, Rounding, as_array
 from qleaky.integer import storage
 from qleaky.integer.bounds import Proof
 from qleaky.integer.layers import Readout, TimeMode, check_batch
@@ -96,7 +96,7 @@ class FloatNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="float", dict=
         Raises:
             InputError: a wrong shape, an empty batch, NaN or infinity, or codes without a format.
         """
-        array = np.asarray(values)
+        array = as_array(values, "inputs")
         if array.dtype.kind in "biu":
             if self.input.format is None:
                 raise InputError("inputs are integers, but the network declares no input format; pass floats.")

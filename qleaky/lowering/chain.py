@@ -139,7 +139,8 @@ class _Resolver:
             return
         if name in self.graph.resets:
             self.problems.append(
-                f"forward calls reset_mem of {name!r}, so its state is lost after each step; call it between sequences."
+                f"forward sets the membrane of {name!r} itself (reset_mem, or mem = ...), so its state is lost after each "
+                f"step; do so between sequences."
             )
         if call.mem is None:
             return

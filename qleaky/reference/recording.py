@@ -25,17 +25,25 @@ class Recording:
 
 
 def read_out(readout: Readout, spikes: NDArray[Any], membranes: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The readout's integers from the spikes and membranes (T, B, ...) of its layer, and the class if it asks for one."""
+    """The readout from the spikes and membranes (T, B, ...) of its layer, and the class if it asks for one.
+
+    Integers add up in int64; a float network's numbers in float64, rounded to float32 once.
+    """
     match readout.kind:
         case "spikes":
             values = spikes
         case "spike_count":
-            values = spikes.sum(axis=0, dtype=np.int64)
+            values = _sum(spikes)
         case "membrane_mean":
-            values = membranes.sum(axis=0, dtype=np.int64)
+            values = _sum(membranes)
         case "last_membrane":
             values = membranes[-1]
     outputs = {readout.output_name: values}
     if readout.argmax:
         outputs["class"] = values.argmax(axis=-1)
     return outputs
+
+
+def _sum(values: NDArray[Any]) -> NDArray[Any]:
+    wide, narrow = (np.int64, np.int64) if values.dtype.kind in "iu" else (np.float64, np.float32)
+    return np.asarray(values.sum(axis=0, dtype=wide), dtype=narrow)

@@ -29,6 +29,7 @@ class Observer:
             if self.depth:
                 return function(*args, **kwargs)
             self.depth += 1
+            self.about_to_see(path, module)
             try:
                 result = function(*args, **kwargs)
                 self.saw(path, module, method, (args, kwargs), result)
@@ -37,6 +38,9 @@ class Observer:
             return result
 
         return observed
+
+    def about_to_see(self, path: str, module: nn.Module) -> None:
+        """Called before each outermost call."""
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         """Called after each outermost call with its layer, method, (args, kwargs) and result."""
@@ -63,6 +67,10 @@ def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
             module.sequence = observer.wrap(path, module, "sequence", module.sequence)  # type: ignore[method-assign]
             module.reset_mem = observer.wrap(path, module, "reset_mem", module.reset_mem)  # type: ignore[method-assign]
         if is_leaf(module):
+            if "forward" in vars(module):
+                raise LoweringError(
+                    f"layer {path!r} has a forward of its own in place of {type(module).__name__}'s; remove it."
+                )
             module.forward = observer.wrap(path, module, "forward", module.forward)
     return network
 

@@ -48,6 +48,7 @@ def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
     arguments = tuple(a.clone() if isinstance(a, Tensor) else a for a in arguments)  # one tensor may be passed twice
     recorder = _Recorder()
     network = recorded_copy(net, recorder)
+    recorder.watch(network)
     inputs = tuple(recorder.number(a) if isinstance(a, Tensor) else -1 for a in arguments)
     try:
         with torch.no_grad(), disabled(network), recorder:
@@ -57,6 +58,7 @@ def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
             f"The network's forward failed on sample_input with shapes {_shapes(arguments)}: {error or repr(error)}. Pass "
             f"what forward takes: one step (B, ...) together with num_steps=T, or the whole sequence (T, B, ...) without it."
         ) from error
+    _check_parameters(net, network)
     lead = 1 if convention == "step" else 2
     return StepGraph(
         convention=convention,
@@ -78,6 +80,7 @@ class _Recorder(Observer, TorchFunctionMode):
         self.calls: list[Call] = []
         self.operations: list[Operation] = []
         self.resets: set[str] = set()
+        self._membranes: dict[str, Tensor] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._next = 0
@@ -97,10 +100,23 @@ class _Recorder(Observer, TorchFunctionMode):
         self._numbers[id(tensor)] = number
         self._alive.append(tensor)
 
+    def about_to_see(self, path: str, module: nn.Module) -> None:
+        """A membrane that is not the one the layer left behind was put there by forward."""
+        if isinstance(module, Leaky) and module.mem is not self._membranes.get(path, module.mem):
+            self.resets.add(path)
+
+    def watch(self, network: nn.Module) -> None:
+        """Remember the membranes that the layers begin with."""
+        layers = ((name or "leaky", module) for name, module in network.named_modules())
+        self._membranes = {name: module.mem for name, module in layers if isinstance(module, Leaky)}
+
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         if method == "reset_mem":
             self.resets.add(path)
+            self._membranes[path] = result
             return
+        if isinstance(module, Leaky):
+            self._membranes[path] = module.mem
         args, kwargs = arguments
         bound = list(args) + list(kwargs.values())
         mem = kwargs.get("mem", args[1] if len(args) > 1 else None) if isinstance(module, Leaky) else None
@@ -173,6 +189,14 @@ def _source_line() -> str:
         if not frame.filename.startswith(skipped):
             return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}: {frame.line}"
     return "unknown line"
+
+
+def _check_parameters(net: nn.Module, network: nn.Module) -> None:
+    """Refuse a forward that changes the network's own parameters: it would compute something else at the next step."""
+    before = dict(net.named_parameters())
+    changed = [name for name, parameter in network.named_parameters() if not torch.equal(parameter, before[name])]
+    if changed:
+        raise LoweringError(f"forward changes the parameters {', '.join(changed)}; a network to export only reads them.")
 
 
 def _check_sample(arguments: tuple[Any, ...], convention: Convention) -> None:

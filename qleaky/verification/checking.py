@@ -218,4 +218,6 @@ def _compare_batch(
     outputs |= {f"{name}.final_mem": array[-1] for name, array in expected.membranes.items()}
     spikes, membranes, found = probed.record(x)
     states = compare_states(expected.spikes, expected.membranes, spikes, membranes, int(picked[0]))
-    return compare_outputs(outputs, shipped.run(x)) + compare_outputs(outputs, found) + states
+    first = int(picked[0])
+    shipped_outputs = compare_outputs(outputs, shipped.run(x), first)
+    return states + shipped_outputs + compare_outputs(outputs, found, first)

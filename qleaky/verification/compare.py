@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """Where two runs first part: layer, kind ("mem" or "spk"), time step, sample, element, and both numbers.
+    """Where two runs first part: layer, kind ("mem", "spk" or "out"), time step, sample, element, and both numbers.
+
+    For an output of the network ("out"), ``layer`` is its name, and ``step`` is 0 where it has no time axis.
 
     NaN and infinities, which JSON lacks, are kept as the words "nan", "inf" and "-inf".
     """
@@ -31,7 +33,7 @@ class Divergence(msgspec.Struct, frozen=True):
                 msgspec.structs.force_setattr(self, name, str(value))
 
     def __str__(self) -> str:
-        name = {"mem": "membrane", "spk": "spike"}.get(self.kind, self.kind)
+        name = {"mem": "membrane", "spk": "spike", "out": "output"}[self.kind]
         return (
             f"layer {self.layer!r}, step {self.step}, sample {self.sample}, element {list(self.element)}: "
             f"{name} {_short(self.expected)} expected, {_short(self.got)} found"
@@ -98,10 +100,20 @@ def compare_states(
     return Comparison(**counts, first_divergence=first)
 
 
-def compare_outputs(expected: Arrays, got: Arrays) -> Comparison:
-    """Named output tensors."""
-    wrong = sum(int(differences(array, got.get(name)).sum()) for name, array in expected.items())
-    return Comparison(outputs=sum(array.size for array in expected.values()), output_mismatches=wrong)
+def compare_outputs(expected: Arrays, got: Arrays, first_sample: int = 0) -> Comparison:
+    """Named output tensors: ``spikes`` (T, B, ...), all others (B, ...)."""
+    total = Comparison()
+    for name, array in expected.items():
+        found = got.get(name)
+        differs = differences(array, found)
+        first = None
+        if differs.any():
+            place = tuple(int(i) for i in np.argwhere(differs)[0])
+            value = np.nan if found is None or found.shape != array.shape else float(found[place])
+            step, sample, *element = place if name == "spikes" else (0, *place)
+            first = Divergence(name, "out", step, first_sample + sample, tuple(element), float(array[place]), value)
+        total += Comparison(outputs=array.size, output_mismatches=int(differs.sum()), first_divergence=first)
+    return total
 
 
 def differences(expected: NDArray[Any], got: NDArray[Any] | None) -> NDArray[np.bool_]:

@@ -160,6 +160,19 @@ def test_a_sum_that_64_bits_cannot_hold_is_no_contract_at_all() -> None:
     assert "more than 64-bit integers hold (9223372036854775807)" in far.proof.reasons[0]
 
 
+def test_a_step_below_the_smallest_float_is_no_theorem_about_float32() -> None:
+    """Steps of 2**-160 are 0 in float32, however few bits the integers have."""
+    one = np.ones((1, 1), np.int8)
+    layers = (
+        Linear(name="down", input="input", weight=one, weight_frac_bits=60),
+        Linear(name="up", input="down", weight=one, weight_frac_bits=-60),
+        lif(QFormat(8, 100), input="up"),
+    )
+    tiny = IntegerNetwork(input=Input((1,), QFormat(8, 100)), num_steps=1, layers=layers, readout=Readout("lif"))
+    assert tiny.proof.artefact_exact
+    assert not tiny.proof.training_exact
+
+
 # Brute force
 
 

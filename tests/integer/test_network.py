@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
@@ -337,3 +338,16 @@ def test_inputs_that_a_float_network_cannot_take(values: Any, message: str) -> N
 def test_the_contract_is_public() -> None:
     assert qleaky.IntegerNetwork is IntegerNetwork
     assert issubclass(IntegerNetwork, msgspec.Struct)
+
+
+def test_tensors_and_lists_are_inputs_but_ragged_lists_are_not() -> None:
+    tensor = torch.zeros(2, 1, 3, requires_grad=True)
+    network = IntegerNetwork(
+        input=Input((3,), QFormat(8, 4)),
+        num_steps=2,
+        layers=(LIF(name="lif", input="input", state=QFormat(8, 4), theta=np.array(16)),),
+        readout=Readout("lif"),
+    )
+    assert network.encode(tensor).tolist() == network.encode(tensor.tolist()).tolist() == [[[0, 0, 0]]] * 2
+    with pytest.raises(InputError, match="inputs cannot be read as an array"):
+        network.encode([[1.0], [1.0, 2.0]])

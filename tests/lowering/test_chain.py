@@ -133,6 +133,11 @@ def test_the_line_of_an_operation_is_quoted() -> None:
     assert quoted in refusal(Custom(function))
 
 
+def assigns(layers: Any, x: Tensor) -> Any:
+    layers.lif1.mem = torch.zeros(B, HIDDEN)
+    return layers.lif1(layers.fc1(x))
+
+
 def resets(layers: Any, x: Tensor) -> Any:
     layers.lif1.reset_mem()
     return layers.lif1(layers.fc1(x))
@@ -154,6 +159,7 @@ def resets(layers: Any, x: Tensor) -> Any:
             r"the membrane passed to 'lif1' is made inside forward, so its state is lost after each step\. Take it as an",
         ),
         (resets, {}, {}, r"lif1.*(reset|state is lost)"),
+        (assigns, {}, {}, r"lif1.*(reset|state is lost)"),
         (
             lambda layers, x, mem: layers.lif1(layers.fc1(x), mem)[0],
             {"init_hidden": False},

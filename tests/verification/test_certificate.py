@@ -16,7 +16,7 @@ from qleaky.errors import ArtefactError, InputError, OutputError
 from qleaky.models import FeedForward, LIFSettings
 from qleaky.verification import Certificate, Report
 from qleaky.verification.certificate import Run
-from qleaky.verification.compare import Comparison, Divergence, compare_states
+from qleaky.verification.compare import Comparison, Divergence, compare_outputs, compare_states
 
 T = 6
 DIVERGENCE = Divergence("lif2", "spk", 3, 17, (2,), 1.0, 0.0)
@@ -191,3 +191,13 @@ def test_a_float_network_has_no_reference_for_other_inputs_without_its_module(tm
         verify(tmp_path / "net.onnx", network, other)
     assert verify(tmp_path / "net.onnx", network, other, module=Single()).verdict == "measured"
     assert verify(tmp_path / "net.onnx", network, network.golden.inputs).verdict == "measured"
+
+
+def test_a_difference_in_an_output_alone_is_located() -> None:
+    expected = {"class": np.array([3, 1]), "spikes": np.zeros((2, 2, 3), np.uint8)}
+    spikes = expected["spikes"].copy()
+    spikes[1, 0, 2] = 1
+    found = compare_outputs(expected, {"class": np.array([3, 2]), "spikes": expected["spikes"]}, 5).first_divergence
+    assert str(found) == "layer 'class', step 0, sample 6, element []: output 1 expected, 2 found"
+    found = compare_outputs(expected, {"class": expected["class"], "spikes": spikes}, 5).first_divergence
+    assert str(found) == "layer 'spikes', step 1, sample 5, element [2]: output 0 expected, 1 found"
