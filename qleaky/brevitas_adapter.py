@@ -35,6 +35,8 @@ def from_brevitas(quantizer: nn.Module) -> FixedPoint:
         )
     if not getattr(proxy, "is_quant_enabled", True):
         raise InputError("from_brevitas: the quantizer is disabled (act_quant=None); enable it first.")
+    if getattr(getattr(quantizer, "input_quant", None), "is_quant_enabled", False):
+        raise InputError("from_brevitas: the layer also quantizes its input (input_quant); use one quantizer.")
     _check_activation(proxy)
     if proxy.rounding_mode not in _ROUNDINGS:
         raise InputError(

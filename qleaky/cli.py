@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
 BAD_INPUT = 2
+INTERNAL_ERROR = 70
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +35,7 @@ def cli(debug: bool) -> None:
 
 @cli.command()
 @click.option("-o", "--output", default="qleaky-demo", show_default=True, help="Folder for the results.", metavar="DIR")
-@click.option("--seed", default=0, show_default=True, help="Seed of weights and batches.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Seed of weights and batches.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each training, for a quick look.")
 def demo(output: str, seed: int, epochs: int | None) -> int:
     """Train, quantize, export and verify a network on real speech, in under a minute."""
@@ -100,6 +101,10 @@ def main() -> None:
         _fail(missing("qleaky-export", error))
     except MemoryError:
         _fail(InputError("Not enough memory for this network; use fewer time steps or smaller layers."))
+    except Exception:
+        traceback.print_exc()
+        click.echo("qleaky-export: this is a bug in qleaky; please report it with the lines above.", err=True)
+        sys.exit(INTERNAL_ERROR)
 
 
 def _fail(error: BaseException) -> None:
@@ -142,8 +147,8 @@ def _print_demo(result: DemoResult) -> None:
     table.add_row("accuracy, float training", f"{result.float_accuracy:.2f} %")
     table.add_row("accuracy, quantized, torch", f"{result.torch_accuracy:.2f} %")
     table.add_row("accuracy, quantized, ONNX Runtime", f"{result.runtime_accuracy:.2f} %")
-    table.add_row("spikes compared", f"{total.spikes:,}")
-    table.add_row("membrane codes compared", f"{total.membranes:,}")
+    table.add_row("spikes compared, over all runs", f"{total.spikes:,}")
+    table.add_row("membrane codes compared, over all runs", f"{total.membranes:,}")
     table.add_row("differences", f"{total.mismatches:,}")
     _console().print(table)
     _print_report(result.report)
@@ -160,10 +165,13 @@ def _print_report(report: Report) -> None:
 
 def _sentence(report: Report) -> str:
     counts = f"{report.compared:,} numbers compared on {report.samples:,} samples, {report.mismatches:,} differ"
+    torch = "torch was not compared" if report.torch_verdict is None else f"torch: {report.torch_verdict}"
     match report.verdict:
+        case "proved" if report.torch_verdict is None:
+            return f"proved: the artefact is bit-exact to the contract for all inputs in the declared range; {counts}; {torch}."
         case "proved":
-            return f"proved: bit-exact for all inputs in the declared range; {counts}."
+            return f"proved: artefact and torch network are bit-exact to the contract for all inputs in its range; {counts}."
         case "measured":
-            return f"measured: {counts}; there is no proof for other inputs."
+            return f"measured: {counts}; there is no proof for other inputs. Artefact: {report.artefact_verdict}, {torch}."
         case "differs":
-            return f"differs: {counts}."
+            return f"differs: {counts}. Artefact: {report.artefact_verdict}, {torch}."

@@ -114,6 +114,7 @@ def _deploy(target: Path, float_net: nn.Module, net: nn.Module, data: JapaneseVo
         raise QleakyError("The demo's network did not lower to integers; this is a bug: " + " ".join(network.reasons))
     model = onnx_bytes(network)
     files = tuple(target / name for name in FILES)
+    files[2].unlink(missing_ok=True)  # a certificate never stands beside a model that it does not speak of
     write_atomically(files[0], model)
     network.save(files[1])
     report = verify(files[0], network, data.test_codes, module=net)
@@ -128,8 +129,9 @@ def _picture(net: nn.Module, network: IntegerNetwork, model: bytes, data: Japane
     codes = data.test_codes[:, :1]
     hidden, output = (lif.name for lif in network.lif_layers)
     state = network.lif_layers[-1].state
+    torch_run = run_module(net, network, codes)
     runs = {
-        "torch": run_module(net, network, codes),
+        "torch": (torch_run.spikes, torch_run.membranes),
         "ONNX Runtime": ProbedRunner(twin.parse(model, "model.onnx"), network).record(codes)[:2],
     }
     traces = [

@@ -120,7 +120,7 @@ def test_the_demo_trains_exports_and_proves(demo: tuple[Path, Any]) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     for row in ("accuracy, float training", "accuracy, quantized, torch", "accuracy, quantized, ONNX Runtime"):
         assert row in ran.stdout
-    assert "proved: bit-exact for all inputs in the declared range" in ran.stdout
+    assert "proved: artefact and torch network are bit-exact to the contract" in ran.stdout
     assert "0 differ." in ran.stdout
     assert all(str(folder / name) in ran.stdout for name in FILES)
     certificate = Certificate.load(folder / "certificate.json")
@@ -183,8 +183,8 @@ def test_an_artefact_of_the_demo_is_proved(demo: tuple[Path, Any], tmp_path: Pat
     np.savez(tmp_path / "inputs.npz", inputs=inputs)
     ran = check(demo[0], "--inputs", tmp_path / "inputs.npz", "--json", tmp_path / "certificate.json")
     assert ran.returncode == 0
-    assert ran.stdout.startswith("proved: bit-exact for all inputs in the declared range; ")
-    assert "on 70 samples, 0 differ." in ran.stdout
+    assert ran.stdout.startswith("proved: the artefact is bit-exact to the contract for all inputs in the declared range; ")
+    assert "on 70 samples, 0 differ;" in ran.stdout
     assert Certificate.load(tmp_path / "certificate.json").samples == 70
     assert check(demo[0]).returncode == 0
 

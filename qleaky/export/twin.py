@@ -68,5 +68,16 @@ def assert_twin(model: onnx.ModelProto, twin: onnx.ModelProto) -> None:
         )
 
 
+def same_graph(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
+    """Whether two models compute with the same nodes, weights and operator versions, whatever their metadata say."""
+    bare = []
+    for each in (model, other):
+        copy = onnx.ModelProto()
+        copy.graph.CopyFrom(each.graph)
+        copy.opset_import.extend(each.opset_import)
+        bare.append(copy.SerializeToString(deterministic=True))
+    return bare[0] == bare[1] and not model.functions
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -32,7 +32,7 @@ class LayerBounds(msgspec.Struct, frozen=True, kw_only=True):
     ``accumulate`` bounds every partial sum of W x + b in its own LSB, in any order of summation; ``decay`` and ``step``
     bound the decayed term and the whole sum at ``extra_bits`` extra bits. ``accumulator_bits`` is the width of a signed
     register that holds them, ``training_carrier`` the float type in which the torch layer computes them. All are counted
-    in units of 2**-``finest_bits``.
+    in units of 2**-``finest_bits``. ``input_bound`` is what the layer receives, which torch passes in float32.
     """
 
     layer: str
@@ -46,6 +46,7 @@ class LayerBounds(msgspec.Struct, frozen=True, kw_only=True):
     training_bound: int = 0
     training_limit: int = FLOAT32_EXACT
     finest_bits: int = 0
+    input_bound: int = 0
 
     @property
     def largest(self) -> int:
@@ -60,7 +61,8 @@ class LayerBounds(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def training_exact(self) -> bool:
         """The float carrier used in training holds every intermediate number exactly."""
-        return self.training_bound <= self.training_limit and self.exponents_fit
+        carried = self.training_bound <= self.training_limit and self.input_bound <= FLOAT32_EXACT
+        return carried and self.exponents_fit
 
     @property
     def exponents_fit(self) -> bool:
@@ -123,6 +125,11 @@ def prove(layers: Iterable[Layer], signals: dict[str, Signal]) -> Proof:
 
 
 def _training_reason(b: LayerBounds) -> str:
+    if b.input_bound > FLOAT32_EXACT:
+        return (
+            f"layer {b.layer!r}: its input can reach {b.input_bound}, more than the float32 in which torch passes it holds "
+            f"exactly ({FLOAT32_EXACT}); use an input format of fewer bits."
+        )
     if not b.exponents_fit:
         return (
             f"layer {b.layer!r}: its numbers have {b.finest_bits} fractional bits and reach {b.training_bound}, which leaves "
@@ -145,6 +152,7 @@ def _linear_bounds(layer: Linear, x: Signal) -> LayerBounds:
         accumulate=accumulate,
         accumulator_bits=accumulate.bit_length() + 1,
         training_bound=accumulate,
+        input_bound=x.magnitude,
         finest_bits=max(x.frac_bits + layer.weight_frac_bits, layer.weight_frac_bits, x.frac_bits),
     )
 
@@ -170,6 +178,7 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
         training_carrier="float32" if in_float32 else "float64",
         training_bound=min(relieved, max(decay, step)) if saturates else max(decay, step),
         training_limit=FLOAT32_EXACT if in_float32 else FLOAT64_EXACT,
+        input_bound=x.magnitude,
         finest_bits=layer.state.frac_bits + k,
     )
 

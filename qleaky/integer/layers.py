@@ -185,9 +185,10 @@ def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 def split_signs(weight: IntArray) -> tuple[IntArray, IntArray]:
     """Per output channel the sums of the positive weights and of the absolute negative ones, as unbounded integers."""
-    wide = weight.astype(np.int64).reshape(weight.shape[0], -1)
-    positive = np.clip(wide, 0, None).sum(axis=1).astype(object)
-    negative = -np.clip(wide, None, 0).sum(axis=1).astype(object)
+    narrow = weight.dtype.itemsize <= 4  # such sums fit int64 whatever the fan-in
+    wide = weight.astype(np.int64 if narrow else object).reshape(weight.shape[0], -1)
+    positive = np.where(wide > 0, wide, 0).sum(axis=1).astype(object)
+    negative = -np.where(wide < 0, wide, 0).sum(axis=1).astype(object)
     return positive, negative
 
 

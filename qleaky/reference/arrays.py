@@ -12,6 +12,7 @@ from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import fit_array, round_shift_array
 from qleaky.integer import LIF, IntegerNetwork, Linear
 from qleaky.integer.bounds import FLOAT64_EXACT
+from qleaky.integer.layers import split_signs
 from qleaky.reference.recording import Recording, read_out
 
 Int64 = NDArray[np.int64]
@@ -61,7 +62,8 @@ def _network_step(network: IntegerNetwork, mems: dict[str, Int64], x: Int64) -> 
 def linear(layer: Linear, x: Int64, magnitude: int) -> Int64:
     """W x + b, exactly: through float64 (BLAS) while every partial sum of integers up to ``magnitude`` stays below 2**53."""
     weight = layer.weight.astype(np.int64)
-    if int(np.abs(weight).sum(axis=1).max()) * magnitude < FLOAT64_EXACT:
+    positive, negative = split_signs(layer.weight)
+    if int(max(positive + negative)) * magnitude < FLOAT64_EXACT:
         product = (x.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
     else:
         product = x @ weight.T

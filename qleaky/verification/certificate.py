@@ -13,6 +13,7 @@ from qleaky.integer import LayerBounds
 from qleaky.verification.compare import Comparison
 
 VERSION = 1
+Verdict = Literal["proved", "measured", "differs"]
 
 
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +29,9 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The result of a check, bound to the contract and the artefact by their digests."""
 
-    verdict: Literal["proved", "measured", "differs"]
+    verdict: Verdict
+    artefact_verdict: Verdict
+    torch_verdict: Verdict | None
     contract_digest: str
     artefact_sha256: str
     samples: int

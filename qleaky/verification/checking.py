@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qleaky._files import read_file
 from qleaky._version import VERSION
 from qleaky.errors import ArtefactError, InputError
-from qleaky.export import twin
+from qleaky.export import onnx_bytes, twin
 from qleaky.integer import FloatNetwork, IntegerNetwork, LayerBounds
 from qleaky.reference import Recording, run
 from qleaky.reference.recording import read_out
@@ -29,19 +29,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 Verdict = Literal["proved", "measured", "differs"]
+VERDICTS: tuple[Verdict, ...] = ("proved", "measured", "differs")
 Network = IntegerNetwork | FloatNetwork
 BATCHES = (1, 64)
 SINGLE_SAMPLES = 16
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What :func:`verify` found.
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What :func:`verify` found: two statements, never mixed.
 
-    ``verdict`` is "proved" (a theorem, and no difference in this run), "measured" (no theorem, no difference in this run)
-    or "differs". ``runs`` are the artefact's, ``torch`` is the torch network's own evaluation where one was given.
+    ``artefact_verdict``: the artefact computes the contract. ``torch_verdict``: so does the torch network (None where no
+    module was given). Each is "proved" (a theorem, and no difference in this run), "measured" (no theorem, no difference in
+    this run) or "differs"; ``verdict`` is the weaker of the two. ``runs`` are the artefact's, ``torch`` is the comparison of
+    the torch network's own evaluation.
     """
 
     verdict: Verdict
+    artefact_verdict: Verdict
+    torch_verdict: Verdict | None
     runs: tuple[Run, ...]
     torch: Comparison | None
     reasons: tuple[str, ...]
@@ -64,7 +69,7 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def exact(self) -> bool:
-        """Bit-for-bit is a theorem here, and no run contradicts it."""
+        """Bit-for-bit is a theorem for all that was compared, and no run contradicts it."""
         return self.verdict == "proved"
 
     @property
@@ -103,27 +108,42 @@ def verify(
             the golden vectors recorded when it was lowered.
         inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.golden.synthetic_inputs`, or golden ones.
         runtime: "onnxruntime".
-        module: the torch network: its own evaluation is compared with the reference too.
+        module: the torch network: its own evaluation is compared with the reference too. It must be the network that was
+            lowered, which is checked by lowering it again.
         progress: called with a line of text before each run.
 
     Raises:
         ArtefactError: a file that is damaged, or was not exported from ``network``.
         InputError: inputs that the network cannot take, or an unknown runtime.
     """
+    if not isinstance(network, IntegerNetwork | FloatNetwork):
+        raise InputError(f"verify: network is a {type(network).__name__}; pass the contract from qleaky.lower or a load.")
     if runtime != "onnxruntime":
         raise InputError(f"runtime={runtime!r} is unknown. Choose 'onnxruntime'.")
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
-    codes, reference, torch_comparison = _reference(network, inputs, module)
+    codes, reference, torch_comparison, torch_reasons = _reference(network, inputs, module)
     runs = tuple(_runs(data, model, network, codes, reference, progress or (lambda _: None)))
-    reasons = _reasons(network, module is not None)
-    total = sum((r.comparison for r in runs), torch_comparison or Comparison())
-    verdict: Verdict = "differs" if total.mismatches else "measured" if reasons else "proved"
-    sha256 = hashlib.sha256(data).hexdigest()
-    batch_axis = 1 if network.input.time == "sequence" else 0
-    bounds = network.proof.layers if isinstance(network, IntegerNetwork) else ()
-    return Report(verdict, runs, torch_comparison, reasons, network.digest, sha256, codes.shape[batch_axis], bounds)
+    artefact_reasons = _artefact_reasons(network, model)
+    artefact_verdict = _verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
+    torch_verdict = None if torch_comparison is None else _verdict(torch_comparison, torch_reasons)
+    return Report(
+        verdict=max(artefact_verdict, torch_verdict or "proved", key=VERDICTS.index),
+        artefact_verdict=artefact_verdict,
+        torch_verdict=torch_verdict,
+        runs=runs,
+        torch=torch_comparison,
+        reasons=artefact_reasons + torch_reasons,
+        contract_digest=network.digest,
+        artefact_sha256=hashlib.sha256(data).hexdigest(),
+        samples=codes.shape[1 if network.input.time == "sequence" else 0],
+        bounds=network.proof.layers,
+    )
+
+
+def _verdict(comparison: Comparison, reasons: tuple[str, ...]) -> Verdict:
+    return "differs" if comparison.mismatches else "measured" if reasons else "proved"
 
 
 def _check_origin(metadata: dict[str, str], network: Network, where: str) -> None:
@@ -136,35 +156,48 @@ def _check_origin(metadata: dict[str, str], network: Network, where: str) -> Non
         )
 
 
-def _reasons(network: Network, with_module: bool) -> tuple[str, ...]:
-    """Why the verdict is no theorem; empty where it is."""
+def _artefact_reasons(network: Network, model: onnx.ModelProto) -> tuple[str, ...]:
+    """Why it is no theorem that the file computes the contract: the theorem speaks of the graph that qleaky emits for it."""
     if isinstance(network, FloatNetwork):
-        return network.reasons
-    proof = network.proof
-    return proof.reasons if with_module else proof.artefact_reasons
+        return network.reasons or ("a float network has no proof.",)
+    reasons = network.proof.artefact_reasons
+    if not reasons and not twin.same_graph(model, twin.parse(onnx_bytes(network), "the contract's graph")):
+        reasons = ("the file's graph is not the one that this version of qleaky emits for the contract; export it again.",)
+    return reasons
 
 
-def _reference(network: Network, inputs: Any, module: nn.Module | None) -> tuple[NDArray[Any], Recording, Comparison | None]:
-    """Encoded inputs, what is expected of them, and how torch's own evaluation compares with that."""
+def _reference(
+    network: Network, inputs: Any, module: nn.Module | None
+) -> tuple[NDArray[Any], Recording, Comparison | None, tuple[str, ...]]:
+    """Encoded inputs, what is expected of them, how torch's own evaluation compares, and why that is no theorem."""
     if isinstance(network, IntegerNetwork):
         codes = network.encode(synthetic_inputs(network) if inputs is None else inputs)
         recording = run(network, codes)
-        return codes, recording, None if module is None else _compare_module(module, network, codes, recording)
+        return codes, recording, *_compare_module(module, network, codes, recording)
     golden = network.golden
     if module is not None:
         from qleaky.verification.torch_module import run_module
 
         values = network.encode(golden.inputs if inputs is None else inputs)
-        return values, _recording(network, *run_module(module, network, values)), None
+        recorded = run_module(module, network, values)
+        return values, _recording(network, recorded.spikes, recorded.membranes), None, ()
     if inputs is not None and not np.array_equal(network.encode(inputs), golden.inputs):
         raise InputError("A FloatNetwork has no reference of its own for other inputs than its golden ones; pass module=net.")
-    return network.encode(golden.inputs), _recording(network, golden.spikes, golden.membranes), None
+    return network.encode(golden.inputs), _recording(network, golden.spikes, golden.membranes), None, ()
 
 
-def _compare_module(module: nn.Module, network: IntegerNetwork, codes: NDArray[Any], recording: Recording) -> Comparison:
+def _compare_module(
+    module: nn.Module | None, network: IntegerNetwork, codes: NDArray[Any], recording: Recording
+) -> tuple[Comparison | None, tuple[str, ...]]:
+    if module is None:
+        return None, ()
     from qleaky.verification.torch_module import run_module
 
-    return compare_states(recording.spikes, recording.membranes, *run_module(module, network, codes))
+    found = run_module(module, network, codes)
+    reasons = network.proof.training_reasons
+    if not found.same_contract:
+        reasons += ("the module does not lower to this contract: it was changed, or is another one; lower it again.",)
+    return compare_states(recording.spikes, recording.membranes, found.spikes, found.membranes), reasons
 
 
 def _recording(network: FloatNetwork, spikes: dict[str, NDArray[Any]], membranes: dict[str, NDArray[Any]]) -> Recording:
