@@ -19,6 +19,7 @@ from qleaky.dynamics import (
     ShiftDecay,
     float32_carries,
 )
+from qleaky.errors import UsageError
 from qleaky.quantizers import FixedPoint, FixedPointSpec, StateQuantizer, round_to_grid_
 from qleaky.surrogate import Surrogate, step
 
@@ -116,7 +117,7 @@ def decayed(rule: LIFRule, beta: Tensor, mem: Tensor) -> Tensor:
 def on_grid(rule: LIFRule, product: Tensor, mem: Tensor) -> Tensor:
     """The decayed membrane as a chip computes it: rounded on its own, or by a shift."""
     if rule.spec is None:
-        raise AssertionError("checked by Leaky: a decay on the grid needs a FixedPoint state")
+        raise UsageError("Leaky: this decay works on the grid of the state; set state_quant to a qleaky.FixedPoint again.")
     fmt = rule.spec.format
     if isinstance(rule.decay, ShiftDecay):
         codes = mem * 2.0**fmt.frac_bits

@@ -45,7 +45,12 @@ def checked_number(name: str, value: Number) -> Tensor:
     Raises:
         InputError: it holds NaN.
     """
-    tensor = torch.as_tensor(value).detach().clone()
+    try:
+        tensor = torch.as_tensor(value).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"Leaky: {name}={value!r} is no number and no tensor; give one number, or one per neuron.") from None
+    if tensor.numel() == 0:
+        raise InputError(f"Leaky: {name} is an empty tensor; give one number, or one per neuron.")
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     if tensor.isnan().any():
         raise InputError(f"Leaky: {name}={value} holds NaN; it must be a number.")

@@ -24,8 +24,8 @@ def can_fuse(rule: LIFRule, currents: Tensor, mem: Tensor, beta: Tensor, thresho
     """Whether the hand-written recursion covers this layer and these tensors."""
     tensors = (currents, mem, beta, threshold, graded)
     return (
-        (rule.quantizer is None or isinstance(rule.quantizer, (FixedPoint, Levels)))
-        and (rule.surrogate is None or isinstance(rule.surrogate, Surrogate))
+        (rule.quantizer is None or (type(rule.quantizer) in (FixedPoint, Levels) and not _hooked(rule.quantizer)))
+        and (rule.surrogate is None or _is_plain(rule.surrogate))
         and not rule.inhibition
         and currents.dtype in (torch.float32, torch.float64)
         and rule.carrier(currents.dtype) == currents.dtype
@@ -34,6 +34,15 @@ def can_fuse(rule: LIFRule, currents: Tensor, mem: Tensor, beta: Tensor, thresho
         and torch.broadcast_shapes(*(tensor.shape for tensor in tensors[1:])) == mem.shape  # type: ignore[no-untyped-call]
         and not torch.compiler.is_compiling()
     )
+
+
+def _hooked(quantizer: Any) -> bool:
+    return bool(quantizer._forward_hooks or quantizer._forward_pre_hooks or "forward" in vars(quantizer))
+
+
+def _is_plain(surrogate: Any) -> bool:
+    """A surrogate of ours, or a subclass that keeps the forward step."""
+    return isinstance(surrogate, Surrogate) and type(surrogate).__call__ is Surrogate.__call__
 
 
 def lif_sequence(

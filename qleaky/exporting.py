@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -51,5 +52,8 @@ def _contract(network: Any, lowering: dict[str, Any]) -> IntegerNetwork | FloatN
     if "sample_input" not in lowering:
         raise UsageError("export_onnx: a torch network is traced first; pass sample_input=... (what its forward takes).")
     from qleaky.lowering import lower
+
+    if unknown := set(lowering) - set(inspect.signature(lower).parameters):
+        raise UsageError(f"export_onnx: unknown argument {', '.join(sorted(unknown))}; see qleaky.lower for those it takes.")
 
     return lower(network, **lowering)

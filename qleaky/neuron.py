@@ -112,7 +112,9 @@ class Leaky(nn.Module):
         self.rounding_site = choice(RoundingSite, rounding_site, "Leaky", "rounding_site")
         self.decay = checked_decay(decay, self.rounding_site, state_quant)
         self.spike_grad = checked_callable(atan() if spike_grad is None else spike_grad, "spike_grad")
-        self.state_quant: Any = False if state_quant in (False, None) else checked_callable(state_quant, "state_quant")
+        self.state_quant: Any = (
+            False if state_quant is False or state_quant is None else checked_callable(state_quant, "state_quant")
+        )
         self.surrogate_disable, self.init_hidden = surrogate_disable, init_hidden
         self.inhibition, self.output = inhibition, output
         self._hold("threshold", threshold, learn_threshold)
@@ -299,7 +301,7 @@ class Leaky(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy: the membrane without the graph it came from."""
         state = self.__dict__.copy()
-        state["_buffers"] = {**self._buffers, "mem": self.mem.detach()}
+        state["_buffers"] = {**self._buffers, "mem": self.mem.detach().clone()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

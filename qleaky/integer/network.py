@@ -47,6 +47,8 @@ class IntegerNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="integer", d
             raise InputError(f"Layer names must be unique, non-empty and not 'input'; found {sorted(doubles)}.")
         if self.readout.layer not in {layer.name for layer in self.lif_layers}:
             raise InputError(f"The readout names layer {self.readout.layer!r}, which is no LIF layer of the network.")
+        if self.readout.argmax and not self.signals[self.readout.layer].shape:
+            raise InputError(f"layer {self.readout.layer!r} is one neuron without an axis; there is no class to choose.")
         self.signals  # noqa: B018  computing them checks every shape
 
     @cached_property

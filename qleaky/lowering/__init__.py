@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from qleaky.errors import InputError, UsageError
 from qleaky.fixed import QFormat
 from qleaky.integer import FloatNetwork, IntegerNetwork, Readout
 from qleaky.integer.layers import READOUTS, TimeMode
+from qleaky.lowering.agreement import check_against_torch, check_batch_sizes
 from qleaky.lowering.chain import Chain, resolve
 from qleaky.lowering.floats import float_network
 from qleaky.lowering.integers import integer_network
@@ -53,10 +54,12 @@ def lower(
     graph = trace(net, sample_input, "sequence" if num_steps is None else "step")
     steps = _sample_steps(sample_input) if num_steps is None else num_steps
     chain = resolve(graph, readout_given=readout is not None)
+    check_batch_sizes(net, sample_input, graph)
     signal_format = _input_format(input_format, chain)
     what = parse_readout(readout, chain.last_lif)
     network, reasons = integer_network(chain, graph.input_shape, steps, time or "sequence", signal_format, what)
     if network is not None:
+        check_against_torch(net, graph, network, _first(sample_input))
         return network
     return float_network(net, graph, chain, steps, time or "sequence", signal_format, what, reasons, sample_input)
 
@@ -67,6 +70,8 @@ def parse_readout(readout: str | None, layer: str) -> Readout:
     Raises:
         InputError: an unknown readout.
     """
+    if not isinstance(readout, str | None):
+        raise InputError(f"readout={readout!r}; pass one of {', '.join(READOUTS)} as a string.")
     kind, _, suffix = (readout or "spikes").partition(":")
     if kind not in READOUTS or suffix not in ("", "argmax"):
         raise InputError(
@@ -87,8 +92,12 @@ def _check_steps(num_steps: int | None, time: str | None) -> None:
 
 
 def _sample_steps(sample_input: Any) -> int:
-    first = sample_input[0] if isinstance(sample_input, (tuple, list)) else sample_input
-    return int(first.shape[0])
+    return int(_first(sample_input).shape[0])
+
+
+def _first(sample_input: Any) -> Tensor:
+    first: Tensor = sample_input[0] if isinstance(sample_input, (tuple, list)) else sample_input
+    return first
 
 
 def _input_format(declared: QFormat | str | None, chain: Chain) -> QFormat | None:

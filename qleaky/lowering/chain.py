@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from qleaky.brevitas_adapter import from_brevitas
@@ -12,6 +14,7 @@ from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import QFormat
 from qleaky.neuron import Leaky
 from qleaky.quantizers import FixedPoint
+from qleaky.surrogate import Surrogate
 from qleaky.tracing import Call, StepGraph
 
 _TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
@@ -53,6 +56,12 @@ def resolve(graph: StepGraph, *, readout_given: bool) -> Chain:
     resolver = _Resolver(graph)
     for call in graph.calls:
         resolver.place(call)
+    resolver.problems += [
+        f"{read.name} at {read.where!r} reads the values of the data, so forward may do something else for other inputs; "
+        f"leave it out."
+        for read in graph.reads
+    ]
+    resolver.problems += graph.changes
     resolver.check_operations(readout_given)
     resolver.check_data_inputs()
     last = resolver.last_lif()
@@ -75,6 +84,12 @@ class _Resolver:
     def place(self, call: Call) -> None:
         """Give one call its place in the chain."""
         name = call.path
+        if name == "input":
+            self.problems.append("a layer is called 'input', which names the network's input; rename it.")
+        if call.dtype not in (torch.float32, torch.float64):
+            self.problems.append(
+                f"layer {name!r} computes in {call.dtype}; leave autocast out of forward, and call net.float()."
+            )
         if self.calls[call.path] > 1:
             self.problems.append(
                 f"layer {name!r} is called {self.calls[call.path]} times in one forward. Let forward compute one step and pass "
@@ -115,6 +130,7 @@ class _Resolver:
 
     def _place_leaky(self, call: Call, name: str, source: str) -> None:
         self._add(call, name, source)
+        self.problems += [f"layer {name!r}: {override}" for override in overrides(call.module)]
         if len(call.outputs) > 1:
             self.membranes[call.outputs[1]] = name
         if self.graph.convention == "sequence":
@@ -160,6 +176,7 @@ class _Resolver:
             )
             return
         try:
+            self.problems += [f"layer {name!r}: {override}" for override in overrides(call.module)]
             quantizer = call.module if isinstance(call.module, FixedPoint) else from_brevitas(call.module)
         except InputError as error:
             self.problems.append(f"layer {name!r}: {error}")
@@ -210,3 +227,27 @@ class _Resolver:
         if len(ends) != 1 and not self.problems:
             self.problems.append(f"the network ends in {len(ends)} Leaky layers {ends}; it must end in one, which is read out.")
         return ends[0] if ends else ""
+
+
+def overrides(module: nn.Module) -> list[str]:
+    """Where a neuron, its quantizer or its surrogate computes something else than its settings say: by a subclass, or hooks."""
+    found = [*_overridden(module, Leaky), *_overridden(module, FixedPoint)]
+    if not isinstance(module, Leaky):
+        return found
+    quantizer, surrogate = module.state_quant, module.spike_grad
+    if isinstance(quantizer, FixedPoint):
+        found += _overridden(quantizer, FixedPoint)
+        if quantizer._forward_hooks or quantizer._forward_pre_hooks or "forward" in vars(quantizer):
+            found.append("its state quantizer has hooks or a forward of its own; remove them.")
+    if isinstance(surrogate, Surrogate) and type(surrogate).__call__ is not Surrogate.__call__:
+        found.append(f"its surrogate {type(surrogate).__name__} replaces the Heaviside step; override gradient only.")
+    return found
+
+
+def _overridden(module: nn.Module, base: type[nn.Module]) -> list[str]:
+    if not isinstance(module, base):
+        return []
+    names = [name for name in vars(base) if not name.startswith("__") or name == "__call__"]
+    mine = [n for n in names if inspect.getattr_static(type(module), n) is not inspect.getattr_static(base, n)]
+    kind = type(module).__name__
+    return [f"{kind} overrides {', '.join(mine)} of {base.__name__}; use {base.__name__} itself."] if mine else []

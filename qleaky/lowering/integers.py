@@ -51,7 +51,8 @@ def linear_weights(module: Any) -> tuple[Tensor, Tensor | None]:
             return module.quantized()
         weight, bias = module.weight, module.bias
         if hasattr(module, "quant_weight"):
-            weight = module.quant_weight().value
+            quantized = module.quant_weight()
+            weight = getattr(quantized, "value", quantized)
         if bias is not None and getattr(getattr(module, "bias_quant", None), "is_quant_enabled", False):
             bias = module.quant_bias().value
         return weight, bias
@@ -64,6 +65,13 @@ def narrowest(codes: Any) -> np.ndarray[Any, Any]:
         max(int(array.max(initial=0)).bit_length(), int(-array.min(initial=0) - 1).bit_length() if (array < 0).any() else 0) + 1
     )
     return array.astype(f"i{next(b for b in (1, 2, 4, 8) if 8 * b >= bits)}")
+
+
+def _without_leading_ones(codes: Any) -> Any:
+    """Codes of shape (1, N), which broadcast over a batch in torch, as one sample's."""
+    while codes.ndim and codes.shape[0] == 1:
+        codes = codes[0]
+    return codes
 
 
 class _Builder:
@@ -128,9 +136,9 @@ class _Builder:
             name=self.stage.name,
             input=self.stage.source,
             state=spec.format,
-            theta=narrowest(theta),
+            theta=narrowest(_without_leading_ones(theta)),
             decay=decay,
-            multiplier=None if multiplier is None else narrowest(multiplier),
+            multiplier=None if multiplier is None else narrowest(_without_leading_ones(multiplier)),
             reset_mechanism=module.reset_mechanism,
             reset_timing=module.reset_timing,
             compare=module.compare,

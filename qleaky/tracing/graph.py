@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 
 Convention = Literal["step", "sequence"]
@@ -25,6 +26,7 @@ class Call:
     starts_at_zero: bool
     outputs: tuple[int, ...]
     shape: tuple[int, ...]
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,16 @@ class Operation:
 class StepGraph:
     """What one forward pass did.
 
-    ``resets`` are the layers whose membrane forward sets to zero. ``inputs`` and ``outputs`` are value numbers in the order
-    of forward's arguments and results; -1 is no tensor of the graph.
+    ``reads`` are functions that made Python values of the data, ``changes`` what forward did to the network in words, and
+    ``resets`` the layers whose membrane it sets itself. ``inputs`` and ``outputs`` are value numbers in the order of
+    forward's arguments and results; -1 is no tensor of the graph.
     """
 
     convention: Convention
     calls: tuple[Call, ...]
     operations: tuple[Operation, ...]
+    reads: tuple[Operation, ...]
+    changes: tuple[str, ...]
     resets: frozenset[str]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

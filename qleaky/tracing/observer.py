@@ -60,25 +60,32 @@ def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
             f"The network cannot be copied, so it cannot be traced without touching it: {error}. Detach tensors that it "
             f"stores as attributes, or build it anew and load its state_dict."
         ) from error
-    for name, module in network.named_modules():
+    for name, module in leaves(network):
         path = name or type(module).__name__.lower()
         if isinstance(module, Leaky):
             module.mem = torch.zeros(0, dtype=module.mem.dtype, device=module.mem.device)
             module.sequence = observer.wrap(path, module, "sequence", module.sequence)  # type: ignore[method-assign]
             module.reset_mem = observer.wrap(path, module, "reset_mem", module.reset_mem)  # type: ignore[method-assign]
-        if is_leaf(module):
-            if "forward" in vars(module):
-                raise LoweringError(
-                    f"layer {path!r} has a forward of its own in place of {type(module).__name__}'s; remove it."
-                )
-            module.forward = observer.wrap(path, module, "forward", module.forward)
+        if "forward" in vars(module):
+            kind = type(module).__name__
+            raise LoweringError(f"layer {path!r} has a forward of its own in place of that of {kind}; remove it.")
+        module.forward = observer.wrap(path, module, "forward", module.forward)
     return network
+
+
+def leaves(network: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The leaf layers of a network and their paths; what is inside a leaf belongs to it."""
+    if is_leaf(network):
+        yield name, network
+        return
+    for child_name, child in network.named_children():
+        yield from leaves(child, f"{name}.{child_name}".lstrip("."))
 
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is a layer that lowering knows or refuses as a whole, rather than the user's own code."""
     home = type(module).__module__ + "."
-    return home.startswith(_LEAF_PACKAGES) and not isinstance(module, _CONTAINERS)
+    return isinstance(module, Leaky) or (home.startswith(_LEAF_PACKAGES) and not isinstance(module, _CONTAINERS))
 
 
 def flat_tensors(result: Any) -> Iterator[Any]:

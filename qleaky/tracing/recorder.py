@@ -14,21 +14,15 @@ from qleaky.errors import InputError, LoweringError
 from qleaky.neuron import Leaky
 from qleaky.surrogate import disabled
 from qleaky.tracing.graph import Call, Convention, Operation, StepGraph
-from qleaky.tracing.observer import Observer, flat_tensors, recorded_copy
+from qleaky.tracing.observer import Observer, flat_tensors, leaves, recorded_copy
+from qleaky.tracing.purity import changes
 
-_ALIASES = {
-    "clone",
-    "detach",
-    "contiguous",
-    "requires_grad_",
-    "to",
-    "float",
-    "squeeze",
-    "flatten",
-    "reshape",
-    "view",
-    "__get__",
-}
+_ALIASES = {"clone", "detach", "contiguous", "requires_grad_", "to", "float", "squeeze", "flatten", "reshape", "view", "data"}
+_METADATA = {
+    "size", "dim", "numel", "nelement", "ndimension", "stride", "is_contiguous", "is_floating_point", "is_complex", "is_signed",
+    "element_size", "storage_offset", "get_device", "type", "__len__", "__repr__", "__format__", "__hash__", "is_same_size",
+    "result_type", "is_tensor", "is_inference", "is_storage", "_is_view", "data_ptr", "__get__",
+}  # fmt: skip
 
 
 def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
@@ -58,12 +52,14 @@ def trace(net: nn.Module, sample: Any, convention: Convention) -> StepGraph:
             f"The network's forward failed on sample_input with shapes {_shapes(arguments)}: {error or repr(error)}. Pass "
             f"what forward takes: one step (B, ...) together with num_steps=T, or the whole sequence (T, B, ...) without it."
         ) from error
-    _check_parameters(net, network)
+    recorder.check_membranes(network)
     lead = 1 if convention == "step" else 2
     return StepGraph(
         convention=convention,
         calls=tuple(recorder.calls),
         operations=tuple(recorder.operations),
+        reads=tuple(recorder.reads),
+        changes=tuple(changes(net, network)),
         resets=frozenset(recorder.resets),
         inputs=inputs,
         outputs=tuple(recorder.known(v) for v in flat_tensors(result)),
@@ -79,8 +75,10 @@ class _Recorder(Observer, TorchFunctionMode):
         TorchFunctionMode.__init__(self)
         self.calls: list[Call] = []
         self.operations: list[Operation] = []
+        self.reads: list[Operation] = []
         self.resets: set[str] = set()
-        self._membranes: dict[str, Tensor] = {}
+        self._membranes: dict[str, tuple[Tensor, int]] = {}
+        self._versions: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._next = 0
@@ -99,24 +97,36 @@ class _Recorder(Observer, TorchFunctionMode):
     def _name(self, tensor: Tensor, number: int) -> None:
         self._numbers[id(tensor)] = number
         self._alive.append(tensor)
+        self._versions[id(tensor)] = _version(tensor)
 
     def about_to_see(self, path: str, module: nn.Module) -> None:
-        """A membrane that is not the one the layer left behind was put there by forward."""
-        if isinstance(module, Leaky) and module.mem is not self._membranes.get(path, module.mem):
-            self.resets.add(path)
+        """A membrane that is not as the layer left it was put there, or edited, by forward."""
+        if isinstance(module, Leaky) and path in self._membranes:
+            mem, version = self._membranes[path]
+            if module.mem is not mem or _version(mem) != version:
+                self.resets.add(path)
+
+    def keep_membrane(self, path: str, module: nn.Module) -> None:
+        """Remember the membrane that a layer holds now."""
+        if isinstance(module, Leaky):
+            self._membranes[path] = (module.mem, _version(module.mem))
 
     def watch(self, network: nn.Module) -> None:
         """Remember the membranes that the layers begin with."""
-        layers = ((name or "leaky", module) for name, module in network.named_modules())
-        self._membranes = {name: module.mem for name, module in layers if isinstance(module, Leaky)}
+        for name, module in leaves(network):
+            self.keep_membrane(name or type(module).__name__.lower(), module)
+
+    def check_membranes(self, network: nn.Module) -> None:
+        """Look at them again when forward has ended."""
+        for name, module in leaves(network):
+            self.about_to_see(name or type(module).__name__.lower(), module)
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         if method == "reset_mem":
             self.resets.add(path)
-            self._membranes[path] = result
+            self.keep_membrane(path, module)
             return
-        if isinstance(module, Leaky):
-            self._membranes[path] = module.mem
+        self.keep_membrane(path, module)
         args, kwargs = arguments
         bound = list(args) + list(kwargs.values())
         mem = kwargs.get("mem", args[1] if len(args) > 1 else None) if isinstance(module, Leaky) else None
@@ -133,6 +143,7 @@ class _Recorder(Observer, TorchFunctionMode):
                 mem is None or not bool(mem.any()),
                 tuple(self._fresh(r) for r in outputs),
                 tuple(outputs[0].shape) if outputs else (),
+                outputs[0].dtype if outputs else torch.float32,
             )
         )
 
@@ -146,19 +157,28 @@ class _Recorder(Observer, TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if self.depth:
             return result
-        name = _name_of(func)
-        inputs = [a for a in flat_tensors([list(args), dict(kwargs or {})]) if self.known(a) >= 0]
-        outputs = [r for r in flat_tensors(result) if isinstance(r, Tensor)]
-        if inputs and _writes(name, kwargs):
-            outputs += [t for t in self._sharing(args[0]) if all(t is not o for o in outputs)]
-        if inputs and outputs:
-            self._operation(func, name, inputs, outputs)
+        with torch._C.DisableTorchFunction():
+            self._note(func, args, kwargs or {}, result)
         return result
 
-    def _sharing(self, tensor: Tensor) -> list[Tensor]:
-        """The tensors of the graph that share memory with one that was written to."""
-        written = tensor.untyped_storage().data_ptr()
-        return [t for t in self._alive if t.untyped_storage().data_ptr() == written]
+    def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Write down what a function did with tensors of the graph."""
+        name = _name_of(func)
+        inputs = [a for a in flat_tensors([list(args), dict(kwargs)]) if self.known(a) >= 0]
+        outputs = [r for r in flat_tensors(result) if isinstance(r, Tensor)]
+        outputs += [t for t in self._written() if all(t is not o for o in outputs)]
+        if inputs and outputs:
+            self._operation(func, name, inputs, outputs)
+        elif inputs and getattr(func, "__name__", "") not in _METADATA:
+            taken = tuple(self._numbers[id(i)] for i in inputs)
+            self.reads.append(Operation(str(resolve_name(func) or name), _source_line(), taken, ()))
+
+    def _written(self) -> list[Tensor]:
+        """The tensors of the graph whose memory was written to since the last look."""
+        changed = [t for t in self._alive if _version(t) != self._versions[id(t)]]
+        memory = {t.untyped_storage().data_ptr() for t in changed}
+        self._versions |= {id(t): _version(t) for t in changed}
+        return [t for t in self._alive if t.untyped_storage().data_ptr() in memory]
 
     def _operation(self, func: Any, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         same = len(outputs) == 1 and outputs[0].shape == inputs[0].shape and outputs[0].dtype == inputs[0].dtype
@@ -176,10 +196,9 @@ def _name_of(func: Any) -> str:
     return str(getattr(func.__self__, "__name__", name)) if name == "__get__" else name
 
 
-def _writes(name: str, kwargs: Any) -> bool:
-    """Whether a torch function changes its first argument (or ``out``) in place."""
-    in_place = name.endswith("_") and not name.endswith("__")
-    return in_place or name == "__setitem__" or (name.startswith("__i") and name != "__invert__") or "out" in (kwargs or {})
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was written to; tensors of inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _source_line() -> str:
@@ -189,14 +208,6 @@ def _source_line() -> str:
         if not frame.filename.startswith(skipped):
             return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}: {frame.line}"
     return "unknown line"
-
-
-def _check_parameters(net: nn.Module, network: nn.Module) -> None:
-    """Refuse a forward that changes the network's own parameters: it would compute something else at the next step."""
-    before = dict(net.named_parameters())
-    changed = [name for name, parameter in network.named_parameters() if not torch.equal(parameter, before[name])]
-    if changed:
-        raise LoweringError(f"forward changes the parameters {', '.join(changed)}; a network to export only reads them.")
 
 
 def _check_sample(arguments: tuple[Any, ...], convention: Convention) -> None:
