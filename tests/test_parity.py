@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import snntorch
 import torch
-from snntorch import functional
+from snntorch.functional import quant
 
 import qleaky
 
@@ -44,7 +44,7 @@ def play(kind: Any, reset_mechanism: str, reset_delay: bool, quantized: bool) ->
     torch.manual_seed(0)
     beta, threshold, graded = torch.rand(5), torch.rand(5) + 0.2, torch.rand(5) + 0.5
     learned = {"learn_beta": True, "learn_threshold": True, "learn_graded_spikes_factor": True}
-    quantizer = functional.quant.state_quant(4) if quantized else False
+    quantizer = quant.state_quant(4) if quantized else False
     layer = kind(
         beta,
         threshold,
