@@ -21,10 +21,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     target = Path(path)
     temporary: Path | None = None
     try:
-        target = target.resolve() if target.is_symlink() else target
         if target.exists() and not target.is_file() and not target.is_dir():
             target.write_bytes(data)  # a device or a pipe: there is nothing to rename over
             return
+        target = target.resolve() if target.is_symlink() else target
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,16 @@ def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "net.onnx").stat().st_mode) == 0o640
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "net.onnx")
+    export_onnx(contract(), tmp_path / "link.onnx")
+    assert (tmp_path / "link.onnx").is_symlink()
+    assert (tmp_path / "net.onnx").read_bytes() == onnx_bytes(contract())
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit((tmp_path / "pipe").read_bytes)
+        export_onnx(contract(), tmp_path / "pipe")
+        assert reading.result(timeout=10) == onnx_bytes(contract())
+    assert (tmp_path / "pipe").is_fifo()
