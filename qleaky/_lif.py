@@ -18,6 +18,7 @@ from qleaky.dynamics import (
     RoundingSite,
     ShiftDecay,
     float32_carries,
+    resets_late,
 )
 from qleaky.errors import UsageError
 from qleaky.quantizers import FixedPoint, FixedPointSpec, StateQuantizer, round_to_grid_
@@ -53,8 +54,7 @@ class LIFRule:
     @property
     def resets_after(self) -> bool:
         """The step ends with the reset of its own spike."""
-        late = self.reset_timing is not ResetTiming.DELAYED
-        return late and self.reset_mechanism is not ResetMechanism.NONE
+        return resets_late(self.reset_mechanism, self.reset_timing)
 
     @property
     def spec(self) -> FixedPointSpec | None:

@@ -128,6 +128,16 @@ def choice(enum: type[Member], value: Any, where: str, name: str) -> Member:
         raise InputError(f"{where}: {name}={value!r} is unknown. Choose one of {names}.") from None
 
 
+def resets_early(mechanism: ResetMechanism, timing: ResetTiming) -> bool:
+    """Whether a step begins by resetting for an old spike."""
+    return timing is not ResetTiming.SAME_STEP and mechanism is not ResetMechanism.NONE
+
+
+def resets_late(mechanism: ResetMechanism, timing: ResetTiming) -> bool:
+    """Whether a step ends by resetting for its own spike."""
+    return timing is not ResetTiming.DELAYED and mechanism is not ResetMechanism.NONE
+
+
 def lowest_threshold(mechanism: ResetMechanism, timing: ResetTiming, compare: Compare) -> int | None:
     """The lowest threshold code at which no reset can push a membrane out of its format; None where any will do.
 

@@ -92,10 +92,10 @@ class StateQuantizer(nn.Module):
 class FixedPoint(StateQuantizer):
     """Quantize to a fixed-point format.
 
-    q(x) = overflow(round(x * 2**frac_bits)) * 2**-frac_bits. Zero is always a level, NaN is an error, +inf and -inf
-    saturate, and q(q(x)) = q(x). The gradient passes straight through: clipped to the range (zero where q saturates), or
-    as the identity. The result has the dtype of x, or float32 where that is too narrow for the codes. A checkpoint holds the
-    spec; loading one restores it.
+    q(x) = overflow(round(x * 2**frac_bits)) * 2**-frac_bits. Zero is always a level, +inf and -inf saturate, and
+    q(q(x)) = q(x). NaN is an error, which is looked for on the CPU; elsewhere, and under torch.compile, it goes on as NaN. The
+    gradient passes straight through: clipped to the range (zero where q saturates), or as the identity. The result has the
+    dtype of x, or float32 where that is too narrow for the codes. A checkpoint holds the spec; loading one restores it.
 
     Args:
         bits: width of the code, 2..24.

@@ -11,10 +11,11 @@ from qleaky.dynamics import (
     Compare,
     MulShift,
     ResetMechanism,
-    ResetTiming,
     RoundingSite,
     ShiftDecay,
     float32_carries,
+    resets_early,
+    resets_late,
 )
 from qleaky.export.forms import BATCH, probe_name
 from qleaky.export.onnx_graph import GraphBuilder
@@ -99,8 +100,8 @@ class FloatLIFOps:
     def step(self, mem: ir.Value, current: ir.Value) -> tuple[ir.Value, ir.Value]:
         """(U[t-1], I[t]) -> (U[t], S[t]); ``qleaky._lif.lif_step`` states the equations."""
         layer, op = self.layer, self.graph.op
-        early = layer.reset_timing is not ResetTiming.SAME_STEP and layer.reset_mechanism is not ResetMechanism.NONE
-        late = layer.reset_timing is not ResetTiming.DELAYED and layer.reset_mechanism is not ResetMechanism.NONE
+        early = resets_early(layer.reset_mechanism, layer.reset_timing)
+        late = resets_late(layer.reset_mechanism, layer.reset_timing)
         zero, one = self.number(0.0), self.number(1.0)
         reset = self.fires(mem) if early else None
         kept = op("Where", reset, zero, mem) if reset is not None and layer.reset_mechanism is ResetMechanism.ZERO else mem

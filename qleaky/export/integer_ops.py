@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
+from qleaky.dynamics import Compare, MulShift, ResetMechanism, RoundingSite, ShiftDecay, resets_early, resets_late
 from qleaky.export.onnx_graph import GraphBuilder
 from qleaky.fixed import Overflow, QFormat, Rounding
 from qleaky.integer import LIF, LayerBounds, Linear
@@ -150,8 +150,8 @@ class LIFOps:
     def step(self, mem: ir.Value, current: ir.Value, names: tuple[str, str], shape: Any) -> tuple[ir.Value, ir.Value]:
         """(U[t-1], I[t]) -> (U[t], S[t]); S is bool. :func:`qleaky.reference.lif_step` states the equations."""
         layer, graph, ops = self.layer, self.graph, self.ops
-        late = layer.reset_timing is not ResetTiming.DELAYED and layer.reset_mechanism is not ResetMechanism.NONE
-        early = layer.reset_timing is not ResetTiming.SAME_STEP and layer.reset_mechanism is not ResetMechanism.NONE
+        late = resets_late(layer.reset_mechanism, layer.reset_timing)
+        early = resets_early(layer.reset_mechanism, layer.reset_timing)
         reset = self.fires(mem, None, shape) if early else None
         kept = mem
         if reset is not None and layer.reset_mechanism is ResetMechanism.ZERO:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
+from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay, resets_late
 from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import fit_array, round_shift_array
 from qleaky.integer import LIF, IntegerNetwork, Linear
@@ -85,7 +85,7 @@ def lif_step(layer: LIF, mem: Int64, current: Int64, current_shift: int) -> tupl
     charged = fit_array(round_shift_array(total, extra, layer.rounding), layer.state, layer.overflow)
 
     spikes = _fires(layer, charged, theta)
-    if layer.reset_timing is ResetTiming.DELAYED or layer.reset_mechanism is ResetMechanism.NONE:
+    if not resets_late(layer.reset_mechanism, layer.reset_timing):
         return charged, spikes
     step_down = theta if layer.reset_mechanism is ResetMechanism.SUBTRACT else charged
     return charged - (spikes - reset) * step_down, spikes

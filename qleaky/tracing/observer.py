@@ -60,8 +60,7 @@ def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
             f"The network cannot be copied, so it cannot be traced without touching it: {error}. Detach tensors that it "
             f"stores as attributes, or build it anew and load its state_dict."
         ) from error
-    for name, module in leaves(network):
-        path = name or type(module).__name__.lower()
+    for path, module in leaves(network):
         if isinstance(module, Leaky):
             module.mem = torch.zeros(0, dtype=module.mem.dtype, device=module.mem.device)
             module.sequence = observer.wrap(path, module, "sequence", module.sequence)  # type: ignore[method-assign]
@@ -74,9 +73,9 @@ def recorded_copy(net: nn.Module, observer: Observer) -> nn.Module:
 
 
 def leaves(network: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The leaf layers of a network and their paths; what is inside a leaf belongs to it."""
+    """The leaf layers of a network and their paths (a lone leaf is called by its class); a leaf's inside belongs to it."""
     if is_leaf(network):
-        yield name, network
+        yield name or type(network).__name__.lower(), network
         return
     for child_name, child in network.named_children():
         yield from leaves(child, f"{name}.{child_name}".lstrip("."))

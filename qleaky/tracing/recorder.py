@@ -113,13 +113,13 @@ class _Recorder(Observer, TorchFunctionMode):
 
     def watch(self, network: nn.Module) -> None:
         """Remember the membranes that the layers begin with."""
-        for name, module in leaves(network):
-            self.keep_membrane(name or type(module).__name__.lower(), module)
+        for path, module in leaves(network):
+            self.keep_membrane(path, module)
 
     def check_membranes(self, network: nn.Module) -> None:
         """Look at them again when forward has ended."""
-        for name, module in leaves(network):
-            self.about_to_see(name or type(module).__name__.lower(), module)
+        for path, module in leaves(network):
+            self.about_to_see(path, module)
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         if method == "reset_mem":
@@ -132,18 +132,17 @@ class _Recorder(Observer, TorchFunctionMode):
         mem = kwargs.get("mem", args[1] if len(args) > 1 else None) if isinstance(module, Leaky) else None
         data = [a for a in bound if isinstance(a, Tensor) and a is not mem]
         outputs = [r for r in flat_tensors(result) if isinstance(r, Tensor)]
-        taken = tuple(self.number(a) for a in data)
         self.calls.append(
             Call(
-                path,
-                module,
-                method,
-                taken,
-                None if mem is None else self.number(mem),
-                mem is None or not bool(mem.any()),
-                tuple(self._fresh(r) for r in outputs),
-                tuple(outputs[0].shape) if outputs else (),
-                outputs[0].dtype if outputs else torch.float32,
+                path=path,
+                module=module,
+                method=method,
+                inputs=tuple(self.number(a) for a in data),
+                mem=None if mem is None else self.number(mem),
+                starts_at_zero=mem is None or not bool(mem.any()),
+                outputs=tuple(self._fresh(r) for r in outputs),
+                shape=tuple(outputs[0].shape) if outputs else (),
+                dtype=outputs[0].dtype if outputs else torch.float32,
             )
         )
 
