@@ -7,6 +7,7 @@ integers and fractions, which cannot overflow: they are the specification. The a
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -109,6 +110,23 @@ class QFormat:
             raise FormatError(
                 f"QFormat: zero_point={self.zero_point} is no code of {self} (codes {self.lowest} to {self.highest})."
             )
+
+    @classmethod
+    def parse(cls, text: str) -> QFormat:
+        """The format that is printed as ``text``.
+
+        Raises:
+            FormatError: no format is.
+
+        >>> QFormat.parse("Q2.5"), QFormat.parse("UQ2.6(zero_point=128)")
+        (Q2.5, UQ2.6(zero_point=128))
+        """
+        found = re.fullmatch(r"(U?)Q(-?\d+)\.(-?\d+)(n?)(?:\(zero_point=(-?\d+)\))?", text.strip())
+        if found is None:
+            raise FormatError(f"{text!r} is no format; write Q<int>.<frac>, such as Q2.5, UQ0.8 or UQ2.6(zero_point=128).")
+        unsigned, whole, frac, narrow, zero_point = found.groups()
+        bits = int(whole) + int(frac) + (not unsigned)
+        return cls(bits, int(frac), not unsigned, int(zero_point or 0), bool(narrow))
 
     @property
     def lowest(self) -> int:

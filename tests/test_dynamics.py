@@ -19,7 +19,9 @@ from qleaky.errors import InputError
 from qleaky.fixed import Rounding
 from qleaky.integer import LIF
 from qleaky.integer.bounds import lif_bounds
-from qleaky.integer.layers import Signal
+from qleaky.integer.reach import Interval
+from qleaky.integer.reach import reach as states_reached
+from qleaky.integer.signals import Signal
 from qleaky.reference import lif_step
 
 
@@ -105,8 +107,10 @@ def test_4_to_16_bit_membranes_are_exact_wherever_the_proof_says_so(
     layer: Leaky, shift: int, current_bits: int, data: st.DataObject
 ) -> None:
     fmt, reach = layer.state_quant.format, 1 << current_bits
-    assume(lif_bounds(contract(layer), Signal((1,), fmt.frac_bits + shift, -reach, reach)).training_exact)
-    pairs = st.tuples(st.integers(fmt.lowest, fmt.highest), st.integers(-reach, reach))
+    spec, current = contract(layer), Signal((1,), fmt.frac_bits + shift, np.array(-reach), np.array(reach))
+    assume(lif_bounds(spec, current).training_exact)
+    states = states_reached(spec, Interval(current.lows, current.highs), spec.membrane_shift(current)).state
+    pairs = st.tuples(st.integers(int(states.low.min()), int(states.high.max())), st.integers(-reach, reach))
     mems, currents = zip(*data.draw(st.lists(pairs, min_size=1, max_size=8)), strict=True)
     for dtype in (torch.float32, torch.float64):
         assert_computes_the_contract(layer, mems, currents, shift, dtype)

@@ -199,7 +199,10 @@ def networks(draw: st.DrawFn) -> IntegerNetwork:
         source = f"lif{index}"
     time = draw(st.sampled_from(["sequence", "static"]))
     return IntegerNetwork(
-        input=Input((sizes[0],), fmt, time), num_steps=draw(st.integers(1, 6)), layers=tuple(layers), readout=Readout(source)
+        inputs=(Input((sizes[0],), fmt, time),),
+        num_steps=draw(st.integers(1, 6)),
+        layers=tuple(layers),
+        readouts=(Readout(source),),
     )
 
 
@@ -244,7 +247,9 @@ def test_a_late_reset_cannot_push_a_membrane_out_of_its_format(
 def test_sums_that_64_bits_cannot_hold_are_refused() -> None:
     weight = Linear(name="fc", input="input", weight=np.array([[127]], np.int8), weight_frac_bits=0)
     layer = LIF(name="lif", input="fc", state=QFormat(8, 50), theta=np.array(1), decay=MulShift(n=8), multiplier=np.array(1))
-    network = IntegerNetwork(input=Input((1,), QFormat(8, 0)), num_steps=1, layers=(weight, layer), readout=Readout("lif"))
+    network = IntegerNetwork(
+        inputs=(Input((1,), QFormat(8, 0)),), num_steps=1, layers=(weight, layer), readouts=(Readout("lif"),)
+    )
     with pytest.raises(LoweringError, match=r"layer 'lif': an intermediate sum can reach .*, more than 64-bit integers hold"):
         run(network, np.array([[[1]]]))
 

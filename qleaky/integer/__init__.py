@@ -1,12 +1,45 @@
 """The contract: :class:`IntegerNetwork`, its layers, and the proof that its arithmetic is exact."""
 
 from qleaky.integer.bounds import LayerBounds, Proof
-from qleaky.integer.float_network import FloatInput, FloatLIF, FloatLinear, FloatNetwork, Golden
-from qleaky.integer.layers import LIF, Input, Linear, Readout
+from qleaky.integer.float_network import (
+    FloatAffine,
+    FloatConv,
+    FloatInput,
+    FloatLIF,
+    FloatLinear,
+    FloatNetwork,
+    Golden,
+)
+from qleaky.integer.layers import (
+    LIF,
+    Add,
+    Affine,
+    AveragePool,
+    Concat,
+    Conv,
+    Delay,
+    Input,
+    Layer,
+    Linear,
+    MaxPool,
+    Readout,
+    Reshape,
+    Signal,
+    Synapse,
+    Transpose,
+)
 from qleaky.integer.network import IntegerNetwork, load_network
 
 __all__ = [
     "LIF",
+    "Add",
+    "Affine",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "Delay",
+    "FloatAffine",
+    "FloatConv",
     "FloatInput",
     "FloatLIF",
     "FloatLinear",
@@ -14,9 +47,15 @@ __all__ = [
     "Golden",
     "Input",
     "IntegerNetwork",
+    "Layer",
     "LayerBounds",
     "Linear",
+    "MaxPool",
     "Proof",
     "Readout",
+    "Reshape",
+    "Signal",
+    "Synapse",
+    "Transpose",
     "load_network",
 ]

@@ -16,7 +16,7 @@ import numpy as np
 from qleaky._files import read_file
 from qleaky.errors import ArtefactError, QleakyError
 
-VERSION = 1
+VERSION = 2
 KEY = "qleaky"
 Network = TypeVar("Network")
 
@@ -66,11 +66,10 @@ def load(kind: type[Network], path: str | os.PathLike[str]) -> Network:
     """Read ``path`` as a network of type ``kind``.
 
     Raises:
-        ArtefactError: missing, damaged, of a later version, or something else.
+        ArtefactError: missing, damaged, of another version, or something else.
     """
     header, tensors = _read(path)
-    if header.version > VERSION:
-        raise ArtefactError(f"{path} has format version {header.version}; this qleaky reads up to {VERSION}. Update qleaky.")
+    _check_version(header.version, path)
 
     def give(wanted: type, value: Any) -> Any:
         if wanted is np.ndarray or getattr(wanted, "__origin__", None) is np.ndarray:
@@ -81,9 +80,20 @@ def load(kind: type[Network], path: str | os.PathLike[str]) -> Network:
         network = msgspec.json.Decoder(kind, dec_hook=give).decode(header.network)
     except (msgspec.MsgspecError, QleakyError, KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{path} does not hold a valid {getattr(kind, '__name__', 'network')}: {error}") from error
-    if digest(network) != header.digest:
+    same = msgspec.json.decode(flatten(network)[0]) == msgspec.json.decode(header.network)  # no unknown and no missing field
+    if not same or digest(network) != header.digest:
         raise ArtefactError(f"{path} is damaged: its content does not match the digest it carries. Export it again.")
     return network
+
+
+def _check_version(version: int, path: str | os.PathLike[str]) -> None:
+    if version > VERSION:
+        raise ArtefactError(f"{path} has format version {version}; this qleaky reads version {VERSION}. Update qleaky.")
+    if version < VERSION:
+        raise ArtefactError(
+            f"{path} has format version {version}; this qleaky reads version {VERSION}. Lower the network again, or read the "
+            f"file with the qleaky that wrote it."
+        )
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Header, dict[str, np.ndarray[Any, Any]]]:

@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qleaky.integer.float_network import FloatNetwork
 from qleaky.integer.layers import Readout
+from qleaky.integer.network import IntegerNetwork
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Every spike and membrane code of a run.
+    """Every spike and every state code of a run.
 
-    ``spikes`` and ``membranes`` map LIF layers, in order, to integer arrays (T, B, ...); ``outputs`` maps the readout's
-    names to integer arrays.
+    ``spikes`` (what layers emit: 0 and 1, counts, or graded integers) and ``membranes`` map LIF layers, in order, to integer
+    arrays (T, B, ...); ``synapses`` those that have a synaptic current. ``outputs`` maps the names of the network's outputs.
     """
 
     spikes: dict[str, NDArray[Any]]
     membranes: dict[str, NDArray[Any]]
     outputs: dict[str, NDArray[Any]]
+    synapses: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
-def read_out(readout: Readout, spikes: NDArray[Any], membranes: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The readout from the spikes and membranes (T, B, ...) of its layer, and the class if it asks for one.
+def read_out(
+    network: IntegerNetwork | FloatNetwork, spikes: dict[str, NDArray[Any]], membranes: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """All outputs of a network from the spikes and membranes (T, B, ...) of the layers that its readouts name.
 
     Integers add up in int64; a float network's numbers in float64, rounded to float32 once.
     """
+    outputs = {}
+    for readout in network.readouts:
+        values = _values(readout, spikes, membranes)
+        outputs[network.output_name(readout)] = values
+        if readout.argmax:
+            outputs[network.output_name(readout, "class")] = values.argmax(axis=-1)
+    return outputs
+
+
+def _values(readout: Readout, spikes: dict[str, NDArray[Any]], membranes: dict[str, NDArray[Any]]) -> NDArray[Any]:
     match readout.kind:
         case "spikes":
-            values = spikes
+            return spikes[readout.layer]
         case "spike_count":
-            values = _sum(spikes)
+            return _sum(spikes[readout.layer])
         case "membrane_mean":
-            values = _sum(membranes)
+            return _sum(membranes[readout.layer])
         case "last_membrane":
-            values = membranes[-1]
-    outputs = {readout.output_name: values}
-    if readout.argmax:
-        outputs["class"] = values.argmax(axis=-1)
-    return outputs
+            last: NDArray[Any] = membranes[readout.layer][-1]
+            return last
 
 
 def _sum(values: NDArray[Any]) -> NDArray[Any]:

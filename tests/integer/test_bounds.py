@@ -1,22 +1,37 @@
 """The bounds that bit-for-bit rests on: worked by hand, against brute force, and true of float32 where they say so."""
 
 import itertools
+import time
+import tracemalloc
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import qleaky
 from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
 from qleaky.fixed import Overflow, QFormat, Rounding
-from qleaky.integer import LIF, Input, IntegerNetwork, Linear, Readout
-from qleaky.integer.bounds import lif_bounds
-from qleaky.integer.layers import Signal
-from qleaky.reference import arrays
+from qleaky.integer import (
+    LIF,
+    Add,
+    Affine,
+    AveragePool,
+    Concat,
+    Conv,
+    Delay,
+    Input,
+    IntegerNetwork,
+    Linear,
+    MaxPool,
+    Readout,
+    Reshape,
+    Transpose,
+)
+from qleaky.integer.bounds import layer_bounds, lif_bounds
+from qleaky.integer.reach import Interval, reach
+from qleaky.integer.signals import Signal
 
 SENSOR = QFormat(8, 6, signed=False, zero_point=128)
 SPIKES = QFormat(1, 0, signed=False)
@@ -36,7 +51,15 @@ def lif(state: QFormat = Q2_5, theta: int = 32, **changes: Any) -> LIF:
 
 def network(fc: Linear, layer: LIF | None = None, fmt: QFormat = SENSOR) -> IntegerNetwork:
     layers = (fc, layer or lif())
-    return IntegerNetwork(input=Input((fc.weight.shape[1],), fmt), num_steps=3, layers=layers, readout=Readout("lif"))
+    return IntegerNetwork(inputs=(Input((fc.weight.shape[1],), fmt),), num_steps=3, layers=layers, readouts=(Readout("lif"),))
+
+
+CHANNELS = np.array([-1, 0]).reshape(2, 1, 1), np.array([3, 5]).reshape(2, 1, 1)
+WINDOWS = np.stack([np.full((2, 2, 2), -2), np.ones((2, 2, 2), int)])
+
+
+def between(low: int, high: int, *shape: int, frac_bits: int = 0) -> Signal:
+    return Signal(shape or (2,), frac_bits, np.array(low), np.array(high))
 
 
 # By hand
@@ -79,7 +102,8 @@ CURRENT = 127 * 128 + 254
         (lif(theta=127), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 127 + 128, "float32", 256 * (128 + 127 + 1)),
         (lif(theta=-32), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 32 + 128, "float32", None),
         (lif(overflow=Overflow.WRAP), 8, 230 * 128, 230 * 128 + CURRENT + 256 * 32 + 128, "float64", None),
-        (lif(QFormat(8, 2)), 11, 8 * 230 * 128, 8 * 230 * 128 + CURRENT + 2048 * 32 + 1024, "float32", None),
+        # the leak confines row 3: its currents go down to -16385 / 2**11, so U = -74 stays, and 37 is 32 * 230/256 + 8.06
+        (lif(QFormat(8, 2)), 11, 8 * 230 * 74, 8 * 230 * 74 + CURRENT + 2048 * 32 + 1024, "float32", None),
         (lif(QFormat(8, 13)), 8, 230 * 128, 230 * 128 + 256 * CURRENT + 256 * 32 + 128, "float32", 256 * (128 + 33)),
         (lif(QFormat(12, 13)), 8, 230 * 2048, 230 * 2048 + 256 * CURRENT + 256 * 32 + 128, "float64", 256 * (2048 + 33)),
         (lif(QFormat(16, 13)), 8, 230 * 2**15, 230 * 2**15 + 256 * CURRENT + 256 * 32 + 128, "float64", 256 * (2**15 + 33)),
@@ -109,7 +133,7 @@ def test_the_proof_of_a_typical_network_is_frozen() -> None:
         layers.append(Linear(name=f"fc{index}", input=source, weight=weight, weight_frac_bits=7))
         decay = {"decay": MulShift(n=8), "multiplier": np.array(230)}
         layers.append(LIF(name=f"lif{index}", input=f"fc{index}", state=QFormat(8, 5), theta=np.array(32), **decay))
-    typical = IntegerNetwork(input=Input((12,), SENSOR), num_steps=29, layers=tuple(layers), readout=Readout("lif2"))
+    typical = IntegerNetwork(inputs=(Input((12,), SENSOR),), num_steps=29, layers=tuple(layers), readouts=(Readout("lif2"),))
     assert typical.proof.exact
     assert [(b.layer, b.largest, b.accumulator_bits, b.training_bound) for b in typical.proof.layers] == [
         ("fc1", 137344, 19, 137344),
@@ -168,7 +192,7 @@ def test_a_step_below_the_smallest_float_is_no_theorem_about_float32() -> None:
         Linear(name="up", input="down", weight=one, weight_frac_bits=-60),
         lif(QFormat(8, 100), input="up"),
     )
-    tiny = IntegerNetwork(input=Input((1,), QFormat(8, 100)), num_steps=1, layers=layers, readout=Readout("lif"))
+    tiny = IntegerNetwork(inputs=(Input((1,), QFormat(8, 100)),), num_steps=1, layers=layers, readouts=(Readout("lif"),))
     assert tiny.proof.artefact_exact
     assert not tiny.proof.training_exact
 
@@ -225,7 +249,7 @@ def small_lifs(draw: st.DrawFn) -> tuple[LIF, Signal]:
         compare=draw(st.sampled_from(Compare)),
     )
     low, high = sorted((draw(st.integers(-40, 40)), draw(st.integers(-40, 40))))
-    return layer, Signal((1,), draw(st.integers(-2, 4)), low, high)
+    return layer, Signal((1,), draw(st.integers(-2, 4)), np.array(low), np.array(high))
 
 
 def intermediates(layer: LIF, mem: int, current: int, shift: int) -> tuple[list[int], list[int]]:
@@ -260,54 +284,142 @@ def intermediates(layer: LIF, mem: int, current: int, shift: int) -> tuple[list[
 @settings(max_examples=400)
 @given(small_lifs())
 def test_no_membrane_and_current_take_a_step_past_its_bounds(drawn: tuple[LIF, Signal]) -> None:
+    """Every membrane that the layer reaches, every current that matters."""
     layer, signal = drawn
-    bounds = lif_bounds(layer, signal)
-    for mem in range(layer.state.lowest, layer.state.highest + 1):
+    bounds, shift = lif_bounds(layer, signal), layer.current_shift(signal)
+    states = reach(layer, Interval(signal.lows, signal.highs), shift).state
+    for mem in range(int(states.low.min()), int(states.high.max()) + 1):
         for current in {signal.low, (signal.low + signal.high) // 2, signal.high}:
-            decayed, sums = intermediates(layer, mem, current, layer.input_shift(signal))
+            decayed, sums = intermediates(layer, mem, current, shift)
             assert max(map(abs, decayed)) <= max(bounds.decay, bounds.step)
             assert max(map(abs, sums)) <= max(bounds.decay, bounds.step)
 
 
-# The theorem about float32
+# Every other kind of layer
 
 
-def steps_near_ties(layer: LIF, shift: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Membranes and float32 currents whose sums come within a bit of a tie between two codes, or of the next code."""
-    assert isinstance(layer.decay, MulShift)
-    assert layer.multiplier is not None
-    mems, ends = (
-        grid.ravel() for grid in np.meshgrid(np.arange(layer.state.lowest, layer.state.highest + 1), np.arange(-300, 300, 7))
-    )
-    fired = (mems > layer.theta).astype(np.int64)
-    kept = mems * (1 - fired) if layer.reset_mechanism is ResetMechanism.ZERO else mems
-    decayed = (kept * layer.multiplier) << (shift - layer.decay.n)
-    subtracted = fired * layer.theta << shift if layer.reset_mechanism is ResetMechanism.SUBTRACT else 0
-    goals = [(ends << shift >> 1) + offset for offset in (-1, 0, 1)]
-    currents = np.concatenate([goal - decayed + subtracted for goal in goals])
-    exact = currents == currents.astype(np.float32).astype(np.int64)
-    return np.tile(mems, len(goals))[exact], currents[exact]
+WINDOW: dict[str, Any] = {"input": "x", "stride": (1, 1), "pads": ((1, 1), (0, 0))}
 
 
-@pytest.mark.parametrize("rounding", Rounding)
-@pytest.mark.parametrize("mechanism", ResetMechanism)
-@pytest.mark.parametrize("signed", [True, False])
-def test_a_step_in_float32_is_exact_where_the_proof_says_so(
-    signed: bool, mechanism: ResetMechanism, rounding: Rounding
-) -> None:
-    quantizer, exact = qleaky.FixedPoint(8, 0, signed=signed, rounding=rounding), 0
-    for theta, (n, multiplier), shift in itertools.product(
-        (0, 1, 100, 120, 127), ((0, 1), (8, 230), (15, 32767)), (15, 16, 17)
+@pytest.mark.parametrize(
+    ("layer", "sources", "accumulate", "channels", "training"),
+    [
+        # 4 taps of 2 channels, which reach 3 and 5: 2 * 4 * (3 + 5) + 7, and 4 * 3 + 4 * 5 for weights of 1
+        (
+            Conv(name="l", weight=WINDOWS, bias=np.array([-7, 0]), weight_frac_bits=1, dilation=(1, 1), **WINDOW),
+            [Signal((2, 4, 4), 0, CHANNELS[0], CHANNELS[1])],
+            71,
+            (7, 8),
+            71,
+        ),
+        (Affine(name="l", input="x", scale=np.array([-3, 1]), bias=np.array([5, -1])), [between(-2, 4)], 17, (4, 6), 17),
+        (Affine(name="l", input="x", scale_frac_bits=4), [between(-2, 4)], 64, (8, 8), 64),
+        (AveragePool(name="l", kernel=(2, 3), divisor=4, **WINDOW), [between(-2, 4, 2, 5, 5)], 24, (6, 6), 24),
+        (MaxPool(name="l", kernel=(2, 3), dilation=(1, 1), **WINDOW), [between(-9, 4, 2, 5, 5)], 9, (5, 5), 9),
+        # 4 * 4 on the finer grid, plus 7
+        (Add(name="l", inputs=("x", "y"), signs=(1, -1)), [between(-2, 4), between(-7, 1, frac_bits=2)], 23, (6, 6), 23),
+        (Concat(name="l", inputs=("x", "y"), axis=0), [between(-2, 4), between(-7, 1, frac_bits=2)], 16, (4, 6), 0),
+    ],
+)
+def test_the_bounds_of_other_layers(layer: Any, sources: list[Signal], accumulate: int, channels: Any, training: int) -> None:
+    output = layer.output(*sources)
+    bounds = layer_bounds(layer, sources, output)
+    assert bounds is not None
+    assert (bounds.layer, bounds.kind) == ("l", type(layer).__struct_config__.tag)
+    assert (bounds.accumulate, bounds.largest, bounds.training_bound) == (accumulate, accumulate, training)
+    assert bounds.channel_accumulator_bits == channels
+    assert bounds.accumulator_bits == accumulate.bit_length() + 1
+    assert (bounds.input_bound, bounds.output_bound) == (max(x.magnitude for x in sources), output.magnitude)
+    assert bounds.float32_exact
+    assert bounds.float32_half_even
+
+
+def test_layers_that_only_move_numbers_have_no_bounds() -> None:
+    for layer, x in (
+        (Reshape(name="l", input="x", shape=(4,)), between(0, 1, 2, 2)),
+        (Transpose(name="l", input="x", axes=(0,)), between(0, 1, 2)),
     ):
-        decay = {"decay": MulShift(n=n), "multiplier": np.array(multiplier)}
-        layer = lif(QFormat(8, 0, signed), theta, rounding=rounding, reset_mechanism=mechanism, **decay)
-        mems, currents = steps_near_ties(layer, shift)
-        bounds = lif_bounds(layer, Signal((1,), shift, int(currents.min()), int(currents.max())))
-        assert bounds.training_carrier == "float32"
-        if bounds.training_exact:
-            leaky = qleaky.Leaky(multiplier / (1 << n), float(theta), reset_mechanism=mechanism, state_quant=quantizer)
-            inputs = torch.from_numpy(np.ldexp(currents.astype(np.float32), -shift))
-            _, after = leaky(inputs, torch.from_numpy(mems.astype(np.float32)))
-            assert np.array_equal(after.numpy(), arrays.lif_step(layer, mems, currents, shift)[0])
-            exact += 1
-    assert exact > 10
+        assert layer_bounds(layer, [x], x) is None
+    delay = Delay(name="l", input="x", shape=(2,), frac_bits=0, low=0, high=1)
+    assert layer_bounds(delay, [], between(0, 1)) is None
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_the_bounds_of_a_conv_are_those_of_the_linear_map_that_it_is(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups, taps = int(rng.integers(1, 3)), int(rng.integers(1, 4))
+    weight, bias = rng.integers(-9, 10, (2 * groups, 2, taps)), rng.integers(-50, 51, 2 * groups)
+    lows = -rng.integers(0, 9, (2 * groups, 1))
+    x = Signal((2 * groups, 4), 0, lows, lows + rng.integers(0, 12, lows.shape))
+    layer = Conv(
+        name="l",
+        input="x",
+        weight=weight,
+        bias=bias,
+        weight_frac_bits=0,
+        stride=(1,),
+        pads=((0, 0),),
+        dilation=(1,),
+        groups=groups,
+    )
+    rows = np.zeros((2 * groups, *x.shape), int)
+    for out, (channel, tap) in itertools.product(range(2 * groups), itertools.product(range(2), range(taps))):
+        rows[out, out // 2 * 2 + channel, tap] = weight[out, channel, tap]
+    flat = Signal((8 * groups,), 0, *(bound.ravel() for bound in x.full()))
+    same = Linear(name="l", input="x", weight=rows.reshape(2 * groups, -1), bias=bias, weight_frac_bits=0)
+    one, other = (layer_bounds(kind, [s], kind.output(s)) for kind, s in ((layer, x), (same, flat)))
+    assert one is not None
+    assert other is not None
+    assert (one.accumulate, one.channel_accumulator_bits) == (other.accumulate, other.channel_accumulator_bits)
+    assert (layer.output(x).low, layer.output(x).high) == (same.output(flat).low, same.output(flat).high)
+
+
+def test_the_channels_of_a_layer_need_different_accumulators() -> None:
+    """Rows of 1, and of 127 * 100 inputs of at most 128."""
+    weight = np.zeros((2, 100), np.int8)
+    weight[0, 0], weight[1] = 1, 127
+    assert network(linear(weight)).proof.layers[0].channel_accumulator_bits == (9, 22)
+
+
+@pytest.mark.parametrize(("bits", "fits"), [(16, True), (15, False)])
+def test_a_declared_accumulator_that_is_too_narrow_is_a_reason(bits: int, fits: bool) -> None:
+    """129 * 128 = 16512 needs 16 bits with its sign."""
+    declared = Linear(name="fc", input="input", weight=WEIGHT, weight_frac_bits=0, accumulator_bits=bits)
+    proof = network(declared).proof
+    assert proof.artefact_exact == fits
+    assert fits or proof.artefact_reasons == (
+        "layer 'fc': it declares an accumulator of 15 bits, but its sums can reach 16512 and need 16; use a wider accumulator, "
+        "fewer weight bits, or smaller fan-in.",
+    )
+
+
+def test_several_spikes_a_step_take_several_thresholds_off() -> None:
+    """No leak: 10 + 20 is above the threshold of 10 by two of them."""
+    layer = lif(theta=10, decay=None, multiplier=None, max_spikes=3, reset_timing=ResetTiming.SAME_STEP)
+    bounds = lif_bounds(layer, Signal((1,), 5, np.array(0), np.array(20)))
+    assert (bounds.mem_low, bounds.mem_high) == (0, 30)
+    assert (bounds.decay, bounds.step) == (10, 10 + 20 + 2 * 10)
+    assert not bounds.overflows
+
+
+def test_the_bounds_of_many_weights_take_little_memory_and_time() -> None:
+    weight = np.random.default_rng(0).integers(-127, 128, (2500, 4000), dtype=np.int8)
+    large = Linear(name="fc", input="x", weight=weight, weight_frac_bits=7)
+    x = between(-128, 127, 4000)
+    tracemalloc.start()
+    started = time.process_time()
+    bounds = layer_bounds(large, [x], large.output(x))
+    spent, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert bounds is not None
+    assert bounds.accumulate == 128 * int(np.abs(weight.astype(np.int16)).sum(1).max())
+    assert peak < 4e6
+    assert spent < 1
+
+
+def test_a_sum_beyond_64_bits_is_seen_where_one_number_stands_for_all_neurons() -> None:
+    layer = LIF(name="lif", input="input", state=QFormat(16, 14), theta=np.array(8))
+    wide = IntegerNetwork(inputs=(Input((1,), QFormat(32, -20)),), num_steps=2, layers=(layer,), readouts=(Readout("lif"),))
+    assert wide.proof.layers[0].step == (1 << 31 << 34) + (1 << 15) + 8
+    assert not wide.proof.artefact_exact

@@ -35,7 +35,12 @@ def lif(**changes: Any) -> LIF:
 
 
 def network(*layers: Linear | LIF, **changes: Any) -> IntegerNetwork:
-    parts = {"input": Input((2,), SENSOR), "num_steps": 4, "layers": layers or (linear(), lif()), "readout": Readout("lif")}
+    parts = {
+        "inputs": (Input((2,), SENSOR),),
+        "num_steps": 4,
+        "layers": layers or (linear(), lif()),
+        "readouts": (Readout("lif"),),
+    }
     return IntegerNetwork(**parts | changes)
 
 
@@ -43,9 +48,9 @@ def float_network() -> FloatNetwork:
     one = np.ones((), np.float32)
     layer = FloatLIF(name="lif", input="input", beta=np.array(0.9, np.float32), theta=one, graded=one)
     zeros = np.zeros((4, 1, 2), np.float32)
-    golden = Golden(zeros, {"lif": zeros}, {"lif": zeros})
-    parts: dict[str, Any] = {"layers": (layer,), "readout": Readout("lif"), "reasons": ("layer 'lif': beta.",)}
-    return FloatNetwork(input=FloatInput((2,)), num_steps=4, golden=golden, **parts)
+    golden = Golden({"input": zeros}, {"lif": zeros}, {"lif": zeros})
+    parts: dict[str, Any] = {"layers": (layer,), "readouts": (Readout("lif"),), "reasons": ("layer 'lif': beta.",)}
+    return FloatNetwork(inputs=(FloatInput((2,)),), num_steps=4, golden=golden, **parts)
 
 
 # The file
@@ -59,7 +64,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("time", ["sequence", "static"])
 def test_a_saved_network_comes_back_equal_and_saves_to_the_same_bytes(tmp_path: Path, time: str) -> None:
-    first = network(input=Input((2,), SENSOR, time), readout=Readout("lif", "membrane_mean", argmax=True))
+    first = network(inputs=(Input((2,), SENSOR, time),), readouts=(Readout("lif", "membrane_mean", argmax=True),))
     first.save(tmp_path / "a.qleaky")
     second = IntegerNetwork.load(tmp_path / "a.qleaky")
     second.save(tmp_path / "b.qleaky")
@@ -77,7 +82,7 @@ def test_the_file_is_safetensors_with_the_structure_as_json(saved: Path) -> None
         *(32, [230, 128, 256]),
     ]
     header = json.loads(read_header(saved)["__metadata__"]["qleaky"])
-    assert header["version"] == 1
+    assert header["version"] == 2
     assert header["digest"] == network().digest
     assert [layer["name"] for layer in header["network"]["layers"]] == ["fc", "lif"]
 
@@ -97,7 +102,7 @@ def test_either_kind_of_network_is_read_by_load_network(tmp_path: Path) -> None:
         network(linear(weight=np.array([[3, -5], [127, 0], [-127, 3]], np.int8)), lif()),
         network(linear(), lif(reset_mechanism=ResetMechanism.ZERO)),
         network(linear(weight_frac_bits=6), lif()),
-        network(readout=Readout("lif", argmax=False, kind="spike_count")),
+        network(readouts=(Readout("lif", argmax=False, kind="spike_count"),)),
     ],
 )
 def test_a_changed_network_has_another_digest(other: IntegerNetwork) -> None:
@@ -149,9 +154,22 @@ def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(saved: Path) -> No
     assert refused > 0.9 * len(whole)  # a misspelt field that had its default value is no damage
 
 
-def test_a_later_version_asks_for_an_update(saved: Path) -> None:
-    rewrite(saved, lambda header: header | {"version": 2})
-    with pytest.raises(ArtefactError, match=r"format version 2; this qleaky reads up to 1\. Update qleaky"):
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (3, r"format version 3; this qleaky reads version 2\. Update qleaky"),
+        (1, r"format version 1; this qleaky reads version 2\. Lower the network again, or read the file with the qleaky that"),
+    ],
+)
+def test_another_version_says_what_to_do(saved: Path, version: int, message: str) -> None:
+    rewrite(saved, lambda header: header | {"version": version})
+    with pytest.raises(ArtefactError, match=message):
+        IntegerNetwork.load(saved)
+
+
+def test_a_field_that_the_format_has_not_is_refused(saved: Path) -> None:
+    rewrite(saved, lambda header: header | {"network": header["network"] | {"colour": "red"}})
+    with pytest.raises(ArtefactError, match="is damaged"):
         IntegerNetwork.load(saved)
 
 
@@ -231,15 +249,15 @@ def test_random_bytes_are_an_artefact_error(tmp_path: Path, data: bytes) -> None
         (lambda: network(num_steps=0), "num_steps=0; a network runs for 1 to 1,000,000 time steps"),
         (lambda: network(num_steps=10**7), "num_steps=10000000"),
         (lambda: network(linear(), lif(name="fc")), r"Layer names must be unique.*found \['fc'\]"),
-        (lambda: network(linear(name="input"), lif()), "not 'input'"),
+        (lambda: network(linear(name="input"), lif()), "not those of inputs"),
         (lambda: network(linear(name=""), lif()), "non-empty"),
         (lambda: network(linear(), lif(input="fc2")), "layer 'lif' takes its input from 'fc2', which is no layer before it"),
         (lambda: network(lif(), linear()), "layer 'lif' takes its input from 'fc'"),
-        (lambda: network(readout=Readout("lif2")), "readout names layer 'lif2', which is no LIF layer"),
-        (lambda: network(readout=Readout("fc")), "readout names layer 'fc', which is no LIF layer"),
-        (lambda: network(readout=Readout("lif", "loudest")), "readout 'loudest' is unknown; choose one of spikes"),
-        (lambda: network(input=Input((5,), SENSOR)), r"weight of shape \(3, 2\) cannot take an input of shape \(5,\)"),
-        (lambda: network(input=Input((), SENSOR)), r"cannot take an input of shape \(\)"),
+        (lambda: network(readouts=(Readout("lif2"),)), "readout names layer 'lif2', which is no LIF layer"),
+        (lambda: network(readouts=(Readout("fc"),)), "readout names layer 'fc', which is no LIF layer"),
+        (lambda: network(readouts=(Readout("lif", "loudest"),)), "readout 'loudest' is unknown; choose one of spikes"),
+        (lambda: network(inputs=(Input((5,), SENSOR),)), r"weight of shape \(3, 2\) cannot take an input of shape \(5,\)"),
+        (lambda: network(inputs=(Input((), SENSOR),)), r"cannot take an input of shape \(\)"),
         (lambda: network(linear(weight=np.zeros(2, np.int8)), lif()), r"weight of shape \(2,\) cannot take"),
         (lambda: network(linear(weight=np.full((3, 2), 0.5)), lif()), "weight.*integer"),
         (lambda: network(linear(weight=np.zeros((0, 2), np.int8), bias=None), lif(multiplier=np.array(1))), "weight"),
@@ -294,7 +312,7 @@ def test_integers_are_codes_and_floats_on_the_grid_become_them(values: Any, code
 
 
 def test_a_static_input_has_no_time_axis() -> None:
-    still = network(input=Input((2,), SENSOR, "static"))
+    still = network(inputs=(Input((2,), SENSOR, "static"),))
     assert still.encode(np.zeros((5, 2))).tolist() == [[128, 128]] * 5
     with pytest.raises(InputError, match=r"shape \(4, 5, 2\); this network takes \(B, 2\)"):
         still.encode(np.zeros((4, 5, 2)))
@@ -343,10 +361,10 @@ def test_the_contract_is_public() -> None:
 def test_tensors_and_lists_are_inputs_but_ragged_lists_are_not() -> None:
     tensor = torch.zeros(2, 1, 3, requires_grad=True)
     network = IntegerNetwork(
-        input=Input((3,), QFormat(8, 4)),
+        inputs=(Input((3,), QFormat(8, 4)),),
         num_steps=2,
         layers=(LIF(name="lif", input="input", state=QFormat(8, 4), theta=np.array(16)),),
-        readout=Readout("lif"),
+        readouts=(Readout("lif"),),
     )
     assert network.encode(tensor).tolist() == network.encode(tensor.tolist()).tolist() == [[[0, 0, 0]]] * 2
     with pytest.raises(InputError, match="inputs cannot be read as an array"):
