@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from qleaky.errors import InputError
@@ -85,3 +86,14 @@ def _frac_bits(scale: float) -> int:
             f"brevitas.quant.fixed_point.Int8ActPerTensorFixedPointMinMaxInit."
         )
     return 1 - exponent
+
+
+def brevitas_weights(module: Any) -> tuple[Tensor, Tensor | None]:
+    """The weight and bias that a Brevitas layer multiplies with in its forward pass, quantized where it quantizes."""
+    with torch.no_grad():
+        quantized = module.quant_weight()
+        weight: Tensor = getattr(quantized, "value", quantized)
+        bias: Tensor | None = module.bias
+        if bias is not None and getattr(getattr(module, "bias_quant", None), "is_quant_enabled", False):
+            bias = module.quant_bias().value
+        return weight, bias

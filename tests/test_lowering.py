@@ -207,7 +207,12 @@ REASONS: list[tuple[nn.Module, Any, Any, str]] = [
         {},
         r"threshold 1\.0099\d+ is not on the grid of Q2\.5.*1\.0\.",
     ),
-    (grid_linear([[1.0, 2.0]]), {"graded_spikes_factor": 2.0}, {}, r"layer '1': graded spikes have no integer form yet"),
+    (
+        grid_linear([[1.0, 2.0]]),
+        {"graded_spikes_factor": 0.3},
+        {},
+        r"layer '1': graded_spikes_factor 0\.30000\d+ is on no power-of-two grid of 16 bits; use m / 2\*\*n",
+    ),
     (grid_linear([[1.0, 2.0]]), {"state_quant": False}, {}, r"layer '1': the membrane has no fixed-point quantizer; pass"),
     (grid_linear([[1.0, 2.0]]), {"state_quant": qleaky.state_quant(4)}, {}, r"the membrane has no fixed-point quantizer"),
     (grid_linear([[1.0, 2.0]]), {"spike_grad": foreign}, {}, r"layer '1': spike_grad is a function of your own"),
@@ -259,7 +264,7 @@ def test_a_float_network_keeps_what_torch_computed_on_the_sample() -> None:
         expected = torch.stack([net(sample) for _ in range(4)])
     assert np.array_equal(golden.spikes["1"], expected)
     assert expected.any()
-    assert golden.inputs.shape == (4, 2, 2)
+    assert golden.inputs["input"].shape == (4, 2, 2)
     assert golden.membranes["1"].shape == (4, 2, 3)
 
 

@@ -1,15 +1,18 @@
 """Tracing: three ways to write the same network give one contract, nothing of the user's is touched."""
 
+import random
+import threading
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from qleaky import FixedPoint, IntegerNetwork, Leaky, QFormat, QuantLinear, lower
-from qleaky.errors import InputError, LoweringError, UsageError
-from qleaky.tracing import trace
+from qleaky.errors import InputError, LoweringError
+from qleaky.tracing import step_graph
 
 B, T = 3, 5
 INPUT, HIDDEN, OUTPUT = 3, 4, 2
@@ -81,11 +84,10 @@ def test_threaded_states_hidden_states_and_sequences_are_one_contract() -> None:
 
 
 def test_the_states_of_a_step_are_the_arguments_that_layers_take_as_membranes() -> None:
-    graph = trace(Threaded(), (step(), *states()), "step")
-    assert {position: call.path for position, call in graph.states.items()} == {1: "lif1", 3: "lif2"}
-    assert graph.data == (0,)
-    assert [call.path for call in graph.calls] == ["fc1", "lif1", "fc2", "lif2"]
-    assert graph.operations == ()
+    graph = step_graph(Threaded(), (step(), *states()), T)
+    assert [(state.position, state.returned) for state in graph.call.states] == [(1, 0), (3, 2)]
+    assert [source.position for source in graph.inputs] == [0]
+    assert [neurons.path for neurons in graph.neurons] == ["lif1", "lif2"]
 
 
 def test_one_tensor_of_zeros_may_be_passed_for_every_state() -> None:
@@ -182,9 +184,25 @@ def test_a_sample_is_left_as_it_was() -> None:
             return self.lif1(self.fc1(x.add_(1)))
 
     sample = torch.zeros(B, INPUT)
-    with pytest.raises(LoweringError, match="add_"):
-        lowered(InPlace(init_hidden=True), sample)
+    lowered(InPlace(init_hidden=True), sample)
     assert not sample.any()
+
+
+def test_random_generators_are_left_as_they_were() -> None:
+    class Noisy(Layers):
+        def forward(self, x: Tensor) -> Any:
+            random.random(), np.random.rand(), torch.rand(3)
+            return self.lif1(self.fc1(x) + torch.randn(HIDDEN))
+
+    def generators() -> Any:
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
+
+    good, noisy = hidden(), Noisy(init_hidden=True)
+    before = generators()
+    lowered(good)
+    with pytest.raises(LoweringError, match="draws random numbers"):
+        lowered(noisy)
+    assert generators() == before
 
 
 def test_lowering_then_training_on_works() -> None:
@@ -196,7 +214,7 @@ def test_lowering_then_training_on_works() -> None:
 
 def test_a_network_that_cannot_be_copied_is_refused() -> None:
     net = hidden()
-    net[0].cache = net[0].weight * 2  # not a leaf of the graph
+    net[0].lock = threading.Lock()
     with pytest.raises(LoweringError, match="The network cannot be copied, so it cannot be traced without touching it"):
         lowered(net)
 
@@ -213,13 +231,11 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
         (None, {"num_steps": 2.0}, InputError, r"num_steps=2\.0"),
         (torch.full((B, INPUT), torch.nan), {}, InputError, "sample_input holds NaN or infinity"),
         (torch.full((B, INPUT), torch.inf), {}, InputError, "sample_input holds NaN or infinity"),
-        (torch.zeros(0, INPUT), {}, InputError, r"sample_input has shape \(0, 3\); pass \(B, \.\.\.\) with at least one"),
+        (torch.zeros(0, INPUT), {}, InputError, r"sample_input has shape \(0, 3\); pass at least one step and one sample"),
         (torch.zeros(()), {}, InputError, r"the first argument is \(\); pass a tensor \(B, \.\.\.\)"),
-        (torch.zeros(T), {"num_steps": None}, InputError, r"the first argument is \(5,\); pass a tensor \(T, B, \.\.\.\)"),
         ([], {}, InputError, "sample_input: the first argument is"),
         ("x", {}, InputError, "sample_input: the first argument is"),
         (None, {"time": "still"}, InputError, "time='still' is unknown. Choose 'sequence' or 'static'"),
-        (torch.zeros(T, B, INPUT), {"num_steps": None, "time": "static"}, UsageError, "pass num_steps=T too"),
         (None, {"readout": "loudest"}, InputError, "readout='loudest' is unknown. Choose one of spikes, spike_count"),
         (None, {"readout": "spike_count:max"}, InputError, "readout='spike_count:max' is unknown"),
         (None, {"readout": "spikes:argmax"}, InputError, "readout='spikes:argmax' names no class"),
@@ -232,10 +248,17 @@ def test_arguments_that_make_no_sense(sample: Any, arguments: Any, error: type[E
         lowered(hidden(), sample, **arguments)
 
 
-def test_a_leaf_with_a_forward_of_its_own_is_refused() -> None:
+def test_a_forward_that_replaces_that_of_a_layer_is_traced_like_any_other() -> None:
     net = hidden()
-    net[0].forward = lambda x: x @ net[0].weight.T * 2  # type: ignore[method-assign]
-    with pytest.raises(LoweringError, match="layer 'fc1' has a forward of its own"):
+    weight = torch.round(torch.ones(HIDDEN, INPUT) * 4) / 8
+    net[0].forward = lambda x: x @ weight.T * 2
+    assert [layer.name for layer in lowered(net).layers[:2]] == ["fc1", "fc1_2"]
+
+
+def test_neurons_with_a_forward_of_their_own_are_refused() -> None:
+    net = hidden()
+    net[1].forward = lambda x: x
+    with pytest.raises(LoweringError, match="layer 'lif1' has a forward of its own"):
         lowered(net)
 
 

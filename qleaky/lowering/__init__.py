@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from qleaky.errors import InputError, UsageError
 from qleaky.fixed import QFormat
-from qleaky.integer import FloatNetwork, IntegerNetwork, Readout
-from qleaky.integer.layers import READOUTS, TimeMode
-from qleaky.lowering.agreement import check_against_torch, check_batch_sizes
-from qleaky.lowering.chain import Chain, resolve
+from qleaky.integer import FloatNetwork, Input, IntegerNetwork
+from qleaky.integer.layers import TimeMode
+from qleaky.lowering.agreement import check_against_torch
 from qleaky.lowering.floats import float_network
 from qleaky.lowering.integers import integer_network
-from qleaky.tracing import trace
+from qleaky.lowering.readouts import choose_readouts
+from qleaky.lowering.stages import stages
+from qleaky.tracing import StepGraph, step_graph
 
 __all__ = ["lower"]
+
+Format = QFormat | Literal["spikes"]
 
 
 def lower(
@@ -24,8 +28,8 @@ def lower(
     sample_input: Any,
     num_steps: int | None = None,
     time: TimeMode | None = None,
-    input_format: QFormat | Literal["spikes"] | None = None,
-    readout: str | None = None,
+    input_format: Format | Mapping[str, Format] | None = None,
+    readout: str | Mapping[str, str] | None = None,
 ) -> IntegerNetwork | FloatNetwork:
     """Turn a torch network into the contract that every artefact is built from and compared with.
 
@@ -33,53 +37,50 @@ def lower(
     on fixed-point grids becomes a :class:`FloatNetwork`, whose ``reasons`` name each of them.
 
     Args:
-        net: a network of Linear/QuantLinear and Leaky layers.
+        net: the network. Forward may compute one step, its states threaded through arguments and results or hidden in the
+            layers; loop over a sequence or over a static input; or use ``Leaky.sequence``.
         sample_input: what ``net.forward`` takes: a tensor, or a tuple of all its arguments.
-        num_steps: T, where forward is one step, its states threaded or hidden; None where forward takes the whole
-            sequence (T, B, ...) and uses ``Leaky.sequence``.
-        time: with num_steps: "sequence" feeds x[t] (the default), "static" the same input at each step.
-        input_format: "spikes", or the :class:`~qleaky.QFormat` of the inputs; None infers it from a quantizer that the
-            network applies to its input.
-        readout: "spikes" (default), "spike_count", "membrane_mean" or "last_membrane" of the last layer, and with
-            ":argmax" behind it the class too.
+        num_steps: T, where forward is one step; None where forward takes the whole sequence (T, B, ...), or one input for
+            all steps, and runs all steps itself.
+        time: "sequence" where every step has an input of its own (the default), "static" where all steps have the same.
+        input_format: "spikes", or the :class:`~qleaky.QFormat` of the inputs, or a dict of them by name for several inputs;
+            None infers it from a quantizer that the network applies to its input.
+        readout: "spikes", "spike_count", "membrane_mean" or "last_membrane" of the layers in which the network ends, and with
+            ":argmax" behind it the class too; or a dict of these by layer name. None takes what forward returns.
 
     Raises:
         LoweringError: operations that cannot be lowered, all of them listed, or a forward that fails on the sample.
-        FormatError: a threshold outside its state's format.
+        FormatError: a threshold outside its state's format, or weights that are not finite.
         InputError, UsageError: arguments that make no sense.
     """
     if not isinstance(net, nn.Module):
         raise InputError(f"lower: net is a {type(net).__name__}; pass the torch.nn.Module itself.")
     _check_steps(num_steps, time)
-    graph = trace(net, sample_input, "sequence" if num_steps is None else "step")
-    steps = _sample_steps(sample_input) if num_steps is None else num_steps
-    chain = resolve(graph, readout_given=readout is not None)
-    check_batch_sizes(net, sample_input, graph)
-    signal_format = _input_format(input_format, chain)
-    what = parse_readout(readout, chain.last_lif)
-    network, reasons = integer_network(chain, graph.input_shape, steps, time or "sequence", signal_format, what)
-    if network is not None:
-        check_against_torch(net, graph, network, _first(sample_input))
-        return network
-    return float_network(net, graph, chain, steps, time or "sequence", signal_format, what, reasons, sample_input)
+    declared = tuple(input_format) if isinstance(input_format, Mapping) else ()
+    graph = step_graph(net, sample_input, num_steps, time, declared)
+    return lowered(net, graph, sample_input, num_steps, time, input_format, readout)
 
 
-def parse_readout(readout: str | None, layer: str) -> Readout:
-    """``"membrane_mean:argmax"`` -> the readout of ``layer``.
+def lowered(
+    net: nn.Module, graph: StepGraph, sample_input: Any, num_steps: int | None, time: Any, input_format: Any, readout: Any
+) -> IntegerNetwork | FloatNetwork:
+    """The contract of a step graph; arguments as those of :func:`lower`."""
+    steps = graph.num_steps or num_steps or 1
+    formats, times = input_formats(input_format, graph), time_modes(time, graph)
+    arranged = stages(net, graph)
+    readouts = choose_readouts(readout, graph)
+    inputs = contract_inputs(graph, formats, times)
+    network, reasons = integer_network(inputs, formats, arranged, steps, readouts)
+    found = network or float_network(net, graph, arranged, steps, times, formats, readouts, reasons, sample_input)
+    first: Tensor = sample_input[0] if isinstance(sample_input, (tuple, list)) else sample_input
+    check_against_torch(net, graph, found, first)
+    return found
 
-    Raises:
-        InputError: an unknown readout.
-    """
-    if not isinstance(readout, str | None):
-        raise InputError(f"readout={readout!r}; pass one of {', '.join(READOUTS)} as a string.")
-    kind, _, suffix = (readout or "spikes").partition(":")
-    if kind not in READOUTS or suffix not in ("", "argmax"):
-        raise InputError(
-            f"readout={readout!r} is unknown. Choose one of {', '.join(READOUTS)}, with ':argmax' behind it for the class."
-        )
-    if kind == "spikes" and suffix:
-        raise InputError("readout='spikes:argmax' names no class: spikes have a time axis. Use 'spike_count:argmax'.")
-    return Readout(layer, kind, bool(suffix))
+
+def contract_inputs(graph: StepGraph, formats: dict[str, QFormat | None], times: dict[str, TimeMode]) -> tuple[Input, ...]:
+    """The inputs of the contract; a bit stands in for an undeclared format, which is a reason of its own."""
+    bit = QFormat(1, 0, signed=False)
+    return tuple(Input(i.node.shape, formats[i.name] or bit, times[i.name], i.name) for i in graph.inputs)
 
 
 def _check_steps(num_steps: int | None, time: str | None) -> None:
@@ -87,29 +88,43 @@ def _check_steps(num_steps: int | None, time: str | None) -> None:
         raise InputError(f"num_steps={num_steps!r}; pass the number of time steps, at least 1.")
     if time not in (None, "sequence", "static"):
         raise InputError(f"time={time!r} is unknown. Choose 'sequence' or 'static'.")
-    if time == "static" and num_steps is None:
-        raise UsageError("time='static' repeats one input for num_steps steps; pass num_steps=T too.")
 
 
-def _sample_steps(sample_input: Any) -> int:
-    return int(_first(sample_input).shape[0])
+def time_modes(time: TimeMode | None, graph: StepGraph) -> dict[str, TimeMode]:
+    """For every input whether it changes with time: what forward shows, or for step networks what the caller says.
+
+    Raises:
+        UsageError: forward itself shows something else.
+    """
+    if graph.call.mode == "step":
+        return dict.fromkeys((i.name for i in graph.inputs), time or "sequence")
+    shown: dict[str, TimeMode] = {i.name: "static" if i.static else "sequence" for i in graph.inputs}
+    if time is not None and time not in shown.values():
+        found = next(iter(shown.values()))
+        raise UsageError(f"time={time!r}, but forward runs all steps itself, on a {found} input; leave time out.")
+    return shown
 
 
-def _first(sample_input: Any) -> Tensor:
-    first: Tensor = sample_input[0] if isinstance(sample_input, (tuple, list)) else sample_input
-    return first
+def input_formats(declared: Any, graph: StepGraph) -> dict[str, QFormat | None]:
+    """For every input the declared format, or that of the quantizer which the network applies to it.
+
+    Raises:
+        InputError, UsageError: a format that is none, names that do not exist, or a contradiction.
+    """
+    names = [i.name for i in graph.inputs]
+    by_input = declared if isinstance(declared, Mapping) else dict.fromkeys(names, declared)
+    if unknown := set(by_input) - set(names):
+        raise InputError(f"input_format names {sorted(unknown)}; the network's inputs are {', '.join(names)}.")
+    return {i.name: _format(by_input.get(i.name), i.format) for i in graph.inputs}
 
 
-def _input_format(declared: QFormat | str | None, chain: Chain) -> QFormat | None:
-    """The declared format, or that of the quantizer which the network applies to its own input."""
+def _format(declared: Any, own: QFormat | None) -> QFormat | None:
     if declared is None:
-        return chain.input_format
-    if declared == "spikes":
+        return own
+    if isinstance(declared, str) and declared == "spikes":
         return QFormat(1, 0, signed=False)
     if not isinstance(declared, QFormat):
         raise InputError(f"input_format={declared!r}; pass 'spikes' or a qleaky.QFormat(bits, frac_bits, signed, zero_point).")
-    if chain.input_format not in (None, declared):
-        raise UsageError(
-            f"input_format={declared} contradicts the network's own input quantizer, {chain.input_format}; leave it out."
-        )
+    if own not in (None, declared):
+        raise UsageError(f"input_format={declared} contradicts the network's own input quantizer, {own}; leave it out.")
     return declared

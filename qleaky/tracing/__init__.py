@@ -1,11 +1,26 @@
-"""A torch network -> its step graph: which layers are called, in which order, and how data and states flow between them.
+"""A torch network -> its step graph: what one time step computes, whichever way forward is written.
 
-The network runs on a copy whose leaf layers report their calls. Values are followed by identity, so any Python in
-``forward`` is fine, and the user's network is never touched.
+The network runs on a copy whose layers report what they do (``recorder``). Every tensor is then explained, on demand, as a
+node of the step graph (``symbols``, with one table of torch functions), loops over time are rolled up and states found by
+data flow (``rolling``). The user's network is never touched.
 """
 
-from qleaky.tracing.graph import Call, Convention, Operation, StepGraph
+from qleaky.tracing.graph import GraphInput, Mode, Neurons, Returned, StepGraph
+from qleaky.tracing.nodes import Node, leaves_of
 from qleaky.tracing.recorder import trace
 from qleaky.tracing.replay import TorchRecording, record
+from qleaky.tracing.search import step_graph
 
-__all__ = ["Call", "Convention", "Operation", "StepGraph", "TorchRecording", "record", "trace"]
+__all__ = [
+    "GraphInput",
+    "Mode",
+    "Neurons",
+    "Node",
+    "Returned",
+    "StepGraph",
+    "TorchRecording",
+    "leaves_of",
+    "record",
+    "step_graph",
+    "trace",
+]

@@ -1,71 +1,84 @@
-"""The step graph: what one forward pass of a network did."""
+"""The step graph: what one time step of a network computes, whichever way its forward is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from torch import nn
 
-Convention = Literal["step", "sequence"]
+from qleaky.fixed import QFormat
+from qleaky.tracing.nodes import Node
+
+Mode = Literal["step", "sequence", "static"]
+"""How forward is called: for one step, with a whole sequence, or with one input that it repeats itself."""
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """An input: its name, its place among forward's arguments, its node, and the format of a quantizer on it."""
+
+    name: str
+    position: int
+    node: Node
+    static: bool
+    format: QFormat | None = None
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """One Leaky layer with a state of its own: name, module, and the node that it integrates in every step."""
+
+    name: str
+    path: str
+    module: nn.Module
+    input: Node
+    shape: tuple[int, ...]
+    spikes: Node
+    membrane: Node
+
+
+@dataclass(frozen=True)
+class State:
+    """An argument of forward that is fed, at the next step, with what forward returned at ``returned``; zero at first."""
+
+    position: int
+    returned: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a leaf layer: the numbers of the values that it takes and gives, and the shape of the first it gives.
+    """How to run the network by its own forward: the mode, all arguments, states, and in which order neurons are called."""
 
-    ``mem`` is the membrane passed to a Leaky; ``starts_at_zero`` says that none was, or one that is zero.
-    """
-
-    path: str
-    module: nn.Module
-    method: str
-    inputs: tuple[int, ...]
-    mem: int | None
-    starts_at_zero: bool
-    outputs: tuple[int, ...]
-    shape: tuple[int, ...]
-    dtype: torch.dtype
+    mode: Mode
+    arguments: tuple[Any, ...]
+    states: tuple[State, ...]
+    order: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Operation:
-    """A torch function outside the leaf layers, and where it stands."""
+class Returned:
+    """What forward returns: the neurons, and what of them ("spikes", "spike_count", "membrane_mean", "last_membrane")."""
 
-    name: str
-    where: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    neurons: str
+    what: str
 
 
 @dataclass(frozen=True)
 class StepGraph:
-    """What one forward pass did.
+    """What one time step does. ``num_steps`` is T where forward runs whole sequences; None where it is one step.
 
-    ``reads`` are functions that made Python values of the data, ``changes`` what forward did to the network in words, and
-    ``resets`` the layers whose membrane it sets itself. ``inputs`` and ``outputs`` are value numbers in the order of
-    forward's arguments and results; -1 is no tensor of the graph.
+    ``returned`` says what forward returns, None for what no readout is.
     """
 
-    convention: Convention
-    calls: tuple[Call, ...]
-    operations: tuple[Operation, ...]
-    reads: tuple[Operation, ...]
-    changes: tuple[str, ...]
-    resets: frozenset[str]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    input_shape: tuple[int, ...]
+    inputs: tuple[GraphInput, ...]
+    neurons: tuple[Neurons, ...]
+    num_steps: int | None
+    returned: tuple[Returned | None, ...]
+    call: Call
 
-    @property
-    def states(self) -> dict[int, Call]:
-        """Arguments of ``forward`` that are membranes: what goes into a Leaky's ``mem`` is that layer's state."""
-        takers = {call.mem: call for call in self.calls if call.mem is not None}
-        return {position: takers[value] for position, value in enumerate(self.inputs) if value in takers}
-
-    @property
-    def data(self) -> tuple[int, ...]:
-        """Positions of the arguments that layers or operations read as data."""
-        read = {v for call in self.calls for v in call.inputs} | {v for op in self.operations for v in op.inputs}
-        return tuple(p for p, value in enumerate(self.inputs) if value in read and p not in self.states)
+    def skeleton(self) -> Any:
+        """What must be the same for every batch size."""
+        inputs = tuple((i.name, i.position, i.node, i.static, i.format) for i in self.inputs)
+        return inputs, tuple((n.name, n.input) for n in self.neurons), self.num_steps, self.returned, self.call.states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,18 @@ from torch import Tensor, nn
 from qleaky.neuron import Leaky
 from qleaky.tracing.graph import StepGraph
 from qleaky.tracing.observer import Observer, flat_tensors, recorded_copy
+from qleaky.tracing.random_state import undisturbed
 
 
 class LayerRecorder(Observer):
-    """Keeps what every Leaky emitted, call by call."""
+    """Keeps what every Leaky emitted, call by call; ``order`` names the neurons that each call of a layer belongs to."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Mapping[str, tuple[str, ...]]) -> None:
         super().__init__()
         self.spikes: dict[str, list[Tensor]] = {}
         self.membranes: dict[str, list[Tensor]] = {}
+        self._order = order
+        self._calls: dict[str, int] = {}
 
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         """Keep the spikes and membranes of a Leaky."""
@@ -28,40 +32,73 @@ class LayerRecorder(Observer):
         spk = result[0] if isinstance(result, tuple) else result
         mem = result[1] if isinstance(result, tuple) else module.mem
         steps = (spk, mem) if method == "sequence" else (spk.unsqueeze(0), mem.unsqueeze(0))
-        self.spikes.setdefault(path, []).append(steps[0].detach())
-        self.membranes.setdefault(path, []).append(steps[1].detach())
+        names = self._order.get(path, (path,))
+        call = self._calls[path] = self._calls.get(path, -1) + 1
+        name = names[call % len(names)]
+        self.spikes.setdefault(name, []).append(steps[0].detach())
+        self.membranes.setdefault(name, []).append(steps[1].detach())
 
 
 @dataclass(frozen=True)
 class TorchRecording:
-    """What the torch network itself computed: spikes and membranes (T, B, ...) of every Leaky, as floats."""
+    """What the torch network itself computed: spikes and membranes (T, B, ...) of all neurons by name, as floats."""
 
     spikes: dict[str, Tensor]
     membranes: dict[str, Tensor]
 
 
-def record(net: nn.Module, graph: StepGraph, steps: list[Tensor]) -> TorchRecording:
-    """Run a copy of ``net`` on the inputs of T steps, by its own forward, and keep every spike and membrane."""
-    observer = LayerRecorder()
+def record(net: nn.Module, graph: StepGraph, inputs: Mapping[str, Tensor], num_steps: int) -> TorchRecording:
+    """Run a copy of ``net`` by its own forward and keep every spike and membrane.
+
+    Args:
+        net: the network that ``graph`` was traced from.
+        graph: says how forward is called.
+        inputs: by name, (T, B, ...), or (B, ...) for those that are the same in all steps.
+        num_steps: T.
+    """
+    observer = LayerRecorder(graph.call.order)
     network = recorded_copy(net, observer)
-    with torch.no_grad():
-        if graph.convention == "sequence":
-            network(torch.stack(steps))
+    arguments = _arguments(graph, inputs)
+    with undisturbed(), torch.no_grad():
+        if graph.call.mode == "step":
+            _run_steps(network, graph, arguments, inputs, num_steps)
         else:
-            _run_steps(network, graph, steps)
+            network(*arguments)
+    names = [neurons.name for neurons in graph.neurons if neurons.name in observer.spikes]
     return TorchRecording(
-        {path: torch.cat(parts) for path, parts in observer.spikes.items()},
-        {path: torch.cat(parts) for path, parts in observer.membranes.items()},
+        {name: torch.cat(observer.spikes[name]) for name in names},
+        {name: torch.cat(observer.membranes[name]) for name in names},
     )
 
 
-def _run_steps(network: nn.Module, graph: StepGraph, steps: list[Tensor]) -> None:
-    """T calls of a step network, each state argument fed with the membrane that the call before returned."""
-    first = steps[0]
-    arguments: list[Any] = [first.new_zeros(0) for _ in graph.inputs]
-    returned_at = {position: graph.outputs.index(call.outputs[1]) for position, call in graph.states.items()}
-    for x in steps:
-        arguments[graph.data[0]] = x
+def _arguments(graph: StepGraph, inputs: Mapping[str, Tensor]) -> list[Any]:
+    """All arguments of forward: the inputs, zeros for states and for what is never read, and what is no tensor as it was."""
+    arguments = list(graph.call.arguments)
+    source = graph.inputs[0]
+    like = inputs[source.name]
+    sequence = graph.call.mode == "sequence" and not source.static
+    moving = like.ndim == len(source.node.shape) + 2
+    batch = like.shape[1 if moving else 0]
+    old: Tensor = arguments[source.position]
+    before = old.shape[1 if sequence else 0]
+    for position, value in enumerate(arguments):
+        if isinstance(value, Tensor):
+            shape = tuple(batch if i <= 1 and size == before else size for i, size in enumerate(value.shape))
+            first = (batch, *value.shape[1:]) if value.shape[:1] == (before,) else shape
+            arguments[position] = like.new_zeros(first)
+    for each in graph.inputs:
+        arguments[each.position] = inputs[each.name]
+    return arguments
+
+
+def _run_steps(
+    network: nn.Module, graph: StepGraph, arguments: list[Any], inputs: Mapping[str, Tensor], num_steps: int
+) -> None:
+    """T calls of a step network, each state argument fed with what the call before returned."""
+    moving = [i for i in graph.inputs if inputs[i.name].ndim == len(i.node.shape) + 2]
+    for t in range(num_steps):
+        for each in moving:
+            arguments[each.position] = inputs[each.name][t]
         results = list(flat_tensors(network(*arguments)))
-        for position, source in returned_at.items():
-            arguments[position] = results[source]
+        for state in graph.call.states:
+            arguments[state.position] = results[state.returned]
