@@ -19,28 +19,52 @@ def export_onnx(
     network: IntegerNetwork | FloatNetwork | nn.Module,
     path: str | os.PathLike[str],
     form: str = "auto",
+    carrier: str = "integer",
+    batch_hint: int | None = None,
+    probe: bool = False,
     **lowering: Any,
 ) -> IntegerNetwork | FloatNetwork:
-    """Write a network as an ONNX file (opset 21, standard operators only) and return the contract it holds.
+    """Write a network as an ONNX file (opset 21, or 25 where weights have 2 bits) and return the contract it holds.
 
-    Input: ``input`` (T, batch, ...), or (batch, ...) for a static one, codes in the smallest integer type of their format.
-    Outputs: ``spikes`` uint8 (T, batch, ...), or ``spike_count``, ``membrane_sum`` (int64 where it needs it) or
-    ``last_membrane`` int32 (batch, ...), with
-    ``class`` int64 (batch,) for an argmax; then ``<layer>.final_mem`` int32 for every LIF layer. A FloatNetwork's are float32.
+    Whole sequences, forms "unrolled" and "scan":
+
+    - inputs: ``input``, or the inputs' own names where there are several: (T, batch, ...), or (batch, ...) for a static one,
+      codes in the smallest integer type of their format. In "scan" T is the input's, any number of steps.
+    - outputs, for every readout: ``spikes`` (T, batch, ...), uint8 where 0 to 255 holds them, else int32; or ``spike_count``,
+      ``membrane_sum`` or ``last_membrane`` (batch, ...), int32, or int64 where they need it; with ``class`` int64 (batch,) for
+      an argmax (of spikes: (T, batch)). With several readouts the layer's name comes first: ``<layer>.spike_count``.
+    - then ``<layer>.final_mem`` int32 (batch, ...) for every LIF layer, and ``<layer>.final_syn`` where it has a synapse.
+    - with ``probe``: ``<layer>.spk`` and ``<layer>.mem`` (T, batch, ...) for every LIF layer.
+
+    One step, form "step":
+
+    - inputs: the network's, (batch, ...), and the states before the step, all zero at first: ``<layer>.mem`` and
+      ``<layer>.syn`` int32 (batch, ...), ``<delay>.state`` in the smallest type of its range, and ``<readout>.state``, the sum
+      so far of a ``spike_count`` or ``membrane_sum``.
+    - outputs: the readouts and classes so far (``spikes``: those of this step), then ``<state>.next`` for every state.
+    - with ``probe``: ``<layer>.spk`` of this step; the membranes are ``<layer>.mem.next``.
+
+    A FloatNetwork's inputs, spikes, membranes and sums are float32; its ``<layer>.mem`` and ``<readout>.state`` may be float64.
 
     Args:
         network: a contract from :func:`qleaky.lower`, or a torch network together with lower's arguments.
         path: the file to write; it is replaced as a whole or not at all.
-        form: "unrolled"; "auto" chooses.
+        form: "unrolled" (every step written out), "scan" (one step as the body of a Scan; small, any T), "step" (one step,
+            states in and out, for streaming), or "auto": unrolled up to about 1,000 nodes, else scan.
+        carrier: "integer", or "float": the same integers carried in float32 by every layer whose bounds allow it. Both are
+            exact, and inputs and outputs are the same. Convolutions are carried in float32 wherever that is exact.
+        batch_hint: how many samples will run together. Large batches keep matrix products inside the time loop; without a hint
+            they are hoisted out of it, which is best for 1 to 8 samples.
+        probe: spikes and membranes of all layers as further outputs.
         lowering: ``sample_input`` and the other arguments of :func:`qleaky.lower`, for a torch network.
 
     Raises:
         UsageError: lowering arguments with a contract, or a torch network without ``sample_input``.
-        LoweringError, FormatError, InputError: as :func:`qleaky.lower`.
+        LoweringError, FormatError, InputError: as :func:`qleaky.lower`; or an unknown form or carrier.
         OutputError: the file cannot be written.
     """
     contract = _contract(network, lowering)
-    write_atomically(path, onnx_bytes(contract, form))
+    write_atomically(path, onnx_bytes(contract, form, carrier, batch_hint, probe))
     return contract
 
 

@@ -41,9 +41,25 @@ def test_a_torch_network_is_lowered_on_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{"form": "scan"}, {"form": "step"}, {"carrier": "float"}, {"batch_hint": 10**7}, {"probe": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_reach_the_file_from_either_kind_of_network(options: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = FeedForward((3, 4))
+    network = export_onnx(net, tmp_path / "net.onnx", **options, **ARGUMENTS)
+    export_onnx(contract(), tmp_path / "again.onnx", **options)
+    assert (tmp_path / "net.onnx").read_bytes() == (tmp_path / "again.onnx").read_bytes() == onnx_bytes(network, **options)
+    assert (tmp_path / "net.onnx").read_bytes() != onnx_bytes(network)
+
+
+@pytest.mark.parametrize(
     ("network", "arguments", "error", "message"),
     [
-        (contract(), {"form": "rolled"}, InputError, "form='rolled' is unknown. Choose one of auto, unrolled"),
+        (contract(), {"form": "rolled"}, InputError, "form='rolled' is unknown. Choose one of auto, unrolled, scan, step"),
+        (contract(), {"carrier": "int4"}, InputError, "carrier='int4' is unknown. Choose one of integer, float"),
+        (contract(), {"batch_hint": -1}, InputError, "batch_hint=-1; it is the number of samples"),
         (contract(), {"num_steps": 3}, UsageError, "num_steps.* lowered already"),
         (FeedForward((3, 4)), {}, UsageError, "a torch network is traced first; pass sample_input="),
         (FeedForward((3, 4)), {"sample_input": torch.zeros(1, 4)}, (LoweringError, InputError), "sample_input"),
@@ -61,7 +77,7 @@ def test_sums_that_64_bits_cannot_hold_are_not_exported(frac_bits: int, tmp_path
     """The current's step of 2**0 is 2**56 or more steps of the membrane."""
     network = contract()
     lif = msgspec.structs.replace(network.layers[1], state=QFormat(8, frac_bits))
-    far = IntegerNetwork(input=network.input, num_steps=6, layers=(network.layers[0], lif), readout=network.readout)
+    far = IntegerNetwork(inputs=network.inputs, num_steps=6, layers=(network.layers[0], lif), readouts=network.readouts)
     assert not far.proof.artefact_exact
     with pytest.raises(LoweringError, match="more than 64-bit integers hold"):
         export_onnx(far, tmp_path / "net.onnx")

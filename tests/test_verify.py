@@ -9,14 +9,14 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 import qleaky
 from qleaky import FixedPoint, IntegerNetwork, Leaky, QFormat, QuantLinear, Runner, export_onnx, lower, verify
 from qleaky.dynamics import MulShift
 from qleaky.errors import ArtefactError, InputError
-from qleaky.integer import LIF, Input, Linear, Readout
+from qleaky.integer import LIF, Input, Linear, Readout, Synapse
 from qleaky.reference import run
 
 T, SAMPLES, SIZES, THETA = 6, 20, (3, 5, 4), 40
@@ -32,7 +32,11 @@ def contract() -> IntegerNetwork:
         layers.append(Linear(name=f"fc{i}", input="input" if i == 1 else "lif1", weight=weight, weight_frac_bits=7))
         decay = {"decay": MulShift(n=8), "multiplier": np.array(230)}
         layers.append(LIF(name=f"lif{i}", input=f"fc{i}", state=QFormat(8, 5), theta=np.array(THETA), **decay))
-    parts: dict[str, Any] = {"input": Input((3,), QFormat(8, 6)), "num_steps": T, "readout": Readout("lif2", "spike_count")}
+    parts: dict[str, Any] = {
+        "inputs": (Input((3,), QFormat(8, 6)),),
+        "num_steps": T,
+        "readouts": (Readout("lif2", "spike_count"),),
+    }
     return IntegerNetwork(layers=tuple(layers), **parts)
 
 
@@ -217,6 +221,11 @@ MUTANTS: dict[str, tuple[Callable[[ModelProto], None], dict[str, Any]]] = {
 }
 
 
+def general(artefact: Path) -> None:
+    """The contract as a graph of one step, where every operator of a step is written out."""
+    export_onnx(contract(), artefact, form="step")
+
+
 def mutate(artefact: Path, change: Callable[[ModelProto], None]) -> None:
     model = onnx.load(artefact)
     change(model)
@@ -226,6 +235,7 @@ def mutate(artefact: Path, change: Callable[[ModelProto], None]) -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_of_the_graph_differs_and_the_first_divergence_is_located(name: str, artefact: Path) -> None:
     change, changed = MUTANTS[name]
+    general(artefact)
     mutate(artefact, change)
     report = verify(artefact, contract(), INPUTS)
     assert (report.verdict, report.exact) == ("differs", False)
@@ -241,6 +251,28 @@ def test_a_mutant_of_the_graph_differs_and_the_first_divergence_is_located(name:
     assert [full.membrane_mismatches, full.spike_mismatches] == wrong
 
 
+def numbers(graph: Any) -> list[Any]:
+    """The constants of a graph that hold numbers, not shapes."""
+    return [tensor for tensor in graph.initializer if tensor.data_type not in (TensorProto.INT64, TensorProto.UINT8)]
+
+
+@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("form", ["unrolled", "scan", "step"])
+def test_no_graph_with_another_number_is_proved(form: str, carrier: str, artefact: Path) -> None:
+    export_onnx(contract(), artefact, form, carrier)
+    whole = onnx.load(artefact)
+    assert verify(artefact, contract(), INPUTS).verdict == "proved"
+    for place in range(len(numbers(whole.graph))):
+        model = onnx.load(artefact)
+        tensor = numbers(model.graph)[place]
+        array = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array((array + 1).astype(array.dtype), tensor.name))
+        onnx.save(model, artefact.with_name("other.onnx"))
+        report = verify(artefact.with_name("other.onnx"), contract(), INPUTS[:, :2])
+        assert report.verdict in ("measured", "differs")
+        assert any("is not the one that this version of qleaky emits" in reason for reason in report.reasons)
+
+
 def test_an_output_that_differs_alone_is_caught(artefact: Path) -> None:
     mutate(
         artefact, lambda model: setattr(next(n for n in model.graph.node if n.op_type == "ReduceSum"), "op_type", "ReduceMax")
@@ -254,7 +286,7 @@ def test_the_shipped_outputs_themselves_are_checked(artefact: Path) -> None:
     """A final membrane of the step before: every spike and membrane of the twin is right."""
 
     def change(model: ModelProto) -> None:
-        node = next(n for n in model.graph.node if n.op_type == "Squeeze" and n.input[0] == f"lif1/mem/{T - 1}")
+        node = next(n for n in model.graph.node if n.op_type != "Concat" and n.input[0] == f"lif1/mem/{T - 1}")
         node.input[0] = f"lif1/mem/{T - 2}"
 
     mutate(artefact, change)
@@ -297,8 +329,69 @@ def test_a_file_that_is_not_the_networks_is_refused(change: Any, message: str, a
         verify(artefact, contract(), INPUTS)
 
 
+@pytest.mark.parametrize("key", ["form", "carrier", "placement", "probe"])
+@pytest.mark.parametrize("value", ["rolled", None])
+def test_a_file_of_another_kind_is_refused(value: Any, key: str, artefact: Path) -> None:
+    mutate(artefact, edit_metadata(f"qleaky.{key}", value))
+    with pytest.raises(ArtefactError, match=rf"cannot be checked: it names .*{key} '{value or ''}'.* does not know"):
+        verify(artefact, contract(), INPUTS)
+
+
+def test_a_cyclic_graph_is_refused(artefact: Path) -> None:
+    def turn(model: ModelProto) -> None:
+        nodes = [node for node in model.graph.node if node.op_type == "Clip"]
+        nodes[0].input[0] = nodes[-1].output[0]
+
+    mutate(artefact, turn)
+    with pytest.raises(ArtefactError, match="is not a valid ONNX model, or is damaged"):
+        verify(artefact, contract(), INPUTS)
+
+
+@pytest.mark.parametrize("probe", [False, True])
+@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("hint", [None, 10**7])
+@pytest.mark.parametrize("form", ["unrolled", "scan", "step"])
+def test_every_form_is_proved(form: str, hint: int | None, carrier: str, probe: bool, artefact: Path) -> None:
+    export_onnx(contract(), artefact, form, carrier, hint, probe)
+    report = verify(artefact, contract(), INPUTS)
+    assert (report.verdict, report.mismatches, report.reasons) == ("proved", 0, ())
+    full = next(found.comparison for found in report.runs if found.batch == 64)
+    assert (full.spikes, full.membranes) == (64 * T * 9, 64 * T * 9)
+
+
+def test_the_verdict_speaks_of_the_files_own_form(artefact: Path) -> None:
+    export_onnx(contract(), artefact, "scan")
+    mutate(artefact, edit_metadata("qleaky.form", "unrolled"))
+    with pytest.raises(ArtefactError, match="holds no value 'lif1/mem/0'"):
+        verify(artefact, contract(), INPUTS)
+
+
+@pytest.mark.parametrize("form", ["unrolled", "scan", "step"])
+def test_synaptic_currents_are_compared(form: str, artefact: Path) -> None:
+    neurons = LIF(name="lif", input="input", state=QFormat(8, 5), theta=np.array(40), synapse=Synapse(state=QFormat(12, 6)))
+    network = IntegerNetwork(inputs=contract().inputs, num_steps=T, layers=(neurons,), readouts=(Readout("lif"),))
+    export_onnx(network, artefact, form)
+    report = verify(artefact, network, INPUTS)
+    assert report.verdict == "proved"
+    assert report.runs[0].comparison.membranes == 16 * T * 3 * 2
+
+    def change(graph: Any) -> None:
+        for node in graph.node:
+            if node.op_type == "Clip" and node.output[0].startswith("lif/syn"):
+                node.input[2] = next(n.input[2] for n in graph.node if n.output[0].startswith("lif/mem"))
+            for attribute in node.attribute:
+                change(attribute.g)
+
+    mutate(artefact, lambda model: change(model.graph))
+    report = verify(artefact, network, INPUTS)
+    assert report.verdict == "differs"
+    assert report.first_divergence is not None
+    assert report.first_divergence.kind == "syn"
+    assert "synaptic current" in str(report.first_divergence)
+
+
 def test_the_export_of_another_network_is_refused(artefact: Path) -> None:
-    other = IntegerNetwork(input=contract().input, num_steps=T + 1, layers=contract().layers, readout=contract().readout)
+    other = IntegerNetwork(inputs=contract().inputs, num_steps=T + 1, layers=contract().layers, readouts=contract().readouts)
     with pytest.raises(ArtefactError, match=f"names contract {contract().digest[:12]}, this one is {other.digest[:12]}"):
         verify(artefact, other)
 

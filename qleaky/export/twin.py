@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+import msgspec
 import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from qleaky.errors import ArtefactError
-from qleaky.export.forms import probe_name
+
+Probes = dict[tuple[str, str], list[str]]
 
 
-def parse(data: bytes, where: str) -> onnx.ModelProto:
+def parse(data: bytes, where: str) -> ModelProto:
     """The model in ``data``, checked.
 
     Raises:
-        ArtefactError: it is no valid ONNX model.
+        ArtefactError: it is no valid ONNX model, or keeps numbers in other files.
     """
     try:
         model = onnx.load_model_from_string(data)
-        onnx.checker.check_model(model, full_check=True)
+        refuse_external_data(model, where)
+        onnx.checker.check_model(data, full_check=True)
+    except ArtefactError:
+        raise
     except Exception as error:  # protobuf and the checker raise many unrelated types
         raise ArtefactError(
             f"{where} is not a valid ONNX model, or is damaged: {_first_line(error)}. Export it again."
@@ -24,55 +32,153 @@ def parse(data: bytes, where: str) -> onnx.ModelProto:
     return model
 
 
-def metadata(model: onnx.ModelProto) -> dict[str, str]:
+def refuse_external_data(model: ModelProto, where: str) -> None:
+    """Refuse a model whose tensors lie in other files: qleaky writes none, and their paths could lead anywhere.
+
+    Raises:
+        ArtefactError: naming the first.
+    """
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise ArtefactError(
+                f"{where} keeps the numbers of {tensor.name!r} in another file; qleaky's files hold all of theirs. Export it "
+                f"again."
+            )
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for body in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _tensors(body)
+
+
+def metadata(model: ModelProto) -> dict[str, str]:
     """What the file says of itself."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def with_probes(model: onnx.ModelProto, layers: tuple[str, ...], num_steps: int) -> bytes:
-    """The twin's bytes.
+def membrane_offsets(model: ModelProto) -> dict[str, int]:
+    """What membranes lack in a file that carries them moved, by layer."""
+    try:
+        return msgspec.json.decode(metadata(model).get("qleaky.offsets", "{}"), type=dict[str, int])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def with_probes(model: ModelProto, kinds: Mapping[str, tuple[str, ...]], form: str, num_steps: int) -> tuple[bytes, Probes]:
+    """The twin's bytes, and per layer and kind (``mem``, ``syn``, ``spk``) the outputs that hold its steps.
 
     Raises:
         ArtefactError: the graph lacks a spike or membrane that it should hold, or the twin differs by more than outputs.
     """
-    twin = onnx.ModelProto()
+    twin = ModelProto()
     twin.CopyFrom(model)
-    known = {info.name: info for info in (*model.graph.value_info, *model.graph.output)}
-    for name in probe_names(layers, num_steps):
-        if name not in known:
-            raise ArtefactError(f"The graph holds no value {name!r}: it was not exported from this network. Export it again.")
-        twin.graph.output.append(known[name])
+    place = _scan if form == "scan" else _unrolled if form == "unrolled" else _step
+    probes = {(layer, kind): place(twin.graph, f"{layer}/{kind}", num_steps) for layer in kinds for kind in kinds[layer]}
     assert_twin(model, twin)
     data: bytes = twin.SerializeToString(deterministic=True)
-    return data
+    return data, probes
 
 
-def probe_names(layers: tuple[str, ...], num_steps: int) -> list[str]:
-    """Names of all spikes and membranes, step by step."""
-    return [probe_name(layer, kind, t) for t in range(num_steps) for layer in layers for kind in ("mem", "spk")]
+def _unrolled(graph: GraphProto, name: str, num_steps: int) -> list[str]:
+    """One output for each step, or one of all steps where the graph makes them at once."""
+    known = {info.name: info for info in graph.value_info}
+    names = [name] if name in known else [f"{name}/{t}" for t in range(num_steps)]
+    for each in names:
+        graph.output.append(_known(known, each))
+    return names
 
 
-def assert_twin(model: onnx.ModelProto, twin: onnx.ModelProto) -> None:
-    """Check that ``twin`` is ``model`` plus outputs at the end.
+def _step(graph: GraphProto, name: str, num_steps: int) -> list[str]:
+    graph.output.append(_known({info.name: info for info in graph.value_info}, name))
+    return [name]
+
+
+def _scan(graph: GraphProto, name: str, num_steps: int) -> list[str]:
+    """An output of the body that holds the value, if it has none yet, of its Scan, and of the graph."""
+    known = {info.name: info for info in graph.value_info}
+    if name in known:
+        graph.output.append(known[name])
+        return [name]
+    node, body = _scan_of(graph, name)
+    info = _known({info.name: info for info in (*body.value_info, *body.output)}, name)
+    places = [i for i, output in enumerate(body.output) if output.name == name]
+    if not places:
+        body.output.append(info)
+        node.output.append(f"{name}/all")
+    stacked = node.output[places[0] if places else -1]
+    output = ValueInfoProto(name=stacked)
+    tensor = output.type.tensor_type
+    tensor.CopyFrom(info.type.tensor_type)
+    del tensor.shape.dim[:]
+    for dim in ("time", *info.type.tensor_type.shape.dim):
+        added = tensor.shape.dim.add()
+        if isinstance(dim, str):
+            added.dim_param = dim
+        else:
+            added.CopyFrom(dim)
+    graph.output.append(output)
+    return [stacked]
+
+
+def _scan_of(graph: GraphProto, name: str) -> tuple[NodeProto, GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "body" and any(name in inner.output for inner in attribute.g.node):
+                return node, attribute.g
+    raise _missing(name)
+
+
+def _known(known: dict[str, ValueInfoProto], name: str) -> ValueInfoProto:
+    if name not in known:
+        raise _missing(name)
+    return known[name]
+
+
+def _missing(name: str) -> ArtefactError:
+    return ArtefactError(f"The graph holds no value {name!r}: it was not exported from this network. Export it again.")
+
+
+def assert_twin(model: ModelProto, twin: ModelProto) -> None:
+    """Check that ``twin`` is ``model`` plus outputs at the end, of the graph and of Scans and their bodies.
 
     Raises:
         ArtefactError: it is not.
     """
-    stripped = onnx.ModelProto()
+    stripped = ModelProto()
     stripped.CopyFrom(twin)
-    added = stripped.graph.output[len(model.graph.output) :]
-    del stripped.graph.output[len(model.graph.output) :]
+    added = len(stripped.graph.output) > len(model.graph.output)
+    _strip(model.graph, stripped.graph)
     if not added or stripped.SerializeToString(deterministic=True) != model.SerializeToString(deterministic=True):
         raise ArtefactError(
             "The twin differs from the shipped graph by more than added outputs; this is a bug, please report it."
         )
 
 
-def same_graph(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
+def _strip(graph: GraphProto, twin: GraphProto) -> None:
+    """Take added outputs off a graph, and off Scans and their bodies, whose outputs are stacked one for one."""
+    del twin.output[len(graph.output) :]
+    for node, other in zip(graph.node, twin.node, strict=False):
+        if node.op_type != "Scan" or other.op_type != "Scan" or len(other.output) <= len(node.output):
+            continue
+        bodies = [next((a.g for a in each.attribute if a.name == "body"), None) for each in (node, other)]
+        if bodies[0] is None or bodies[1] is None:
+            continue
+        if len(bodies[1].output) - len(bodies[0].output) == len(other.output) - len(node.output):
+            del other.output[len(node.output) :]
+            del bodies[1].output[len(bodies[0].output) :]
+
+
+def same_graph(model: ModelProto, other: ModelProto) -> bool:
     """Whether two models compute with the same nodes, weights and operator versions, whatever their metadata say."""
     bare = []
     for each in (model, other):
-        copy = onnx.ModelProto()
+        copy = ModelProto()
         copy.graph.CopyFrom(each.graph)
         copy.opset_import.extend(each.opset_import)
         bare.append(copy.SerializeToString(deterministic=True))
@@ -81,3 +187,14 @@ def same_graph(model: onnx.ModelProto, other: onnx.ModelProto) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
+def count_nodes(data: bytes, where: str) -> int:
+    """How many nodes a model has.
+
+    Raises:
+        ArtefactError: its numbers lie in other files.
+    """
+    model = onnx.load_model_from_string(data)
+    refuse_external_data(model, where)
+    return len(model.graph.node)

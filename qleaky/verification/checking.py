@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from qleaky._files import read_file
 from qleaky._version import VERSION
 from qleaky.errors import ArtefactError, InputError
-from qleaky.export import onnx_bytes, twin
+from qleaky.export import twin
+from qleaky.export.artefact import Options, emit, sequences
 from qleaky.integer import FloatNetwork, IntegerNetwork, LayerBounds
+from qleaky.integer.graph import samples as pick
 from qleaky.reference import Recording, run
 from qleaky.reference.recording import read_out
 from qleaky.verification.certificate import Certificate, Run
-from qleaky.verification.compare import Comparison, Divergence, compare_outputs, compare_states
+from qleaky.verification.compare import Comparison, Divergence, compare_outputs, compare_recordings, compare_states
 from qleaky.verification.golden import synthetic_inputs
 from qleaky.verification.probing import ProbedRunner
 from qleaky.verification.runners import Runner, versions
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 Verdict = Literal["proved", "measured", "differs"]
 VERDICTS: tuple[Verdict, ...] = ("proved", "measured", "differs")
 Network = IntegerNetwork | FloatNetwork
+Arrays = dict[str, NDArray[Any]]
+Codes = Arrays
 BATCHES = (1, 64)
 SINGLE_SAMPLES = 16
 
@@ -124,8 +128,8 @@ def verify(
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
     codes, reference, torch_comparison, torch_reasons = _reference(network, inputs, module)
+    artefact_reasons = _artefact_reasons(network, model, str(artefact))
     runs = tuple(_runs(data, model, network, codes, reference, progress or (lambda _: None)))
-    artefact_reasons = _artefact_reasons(network, model)
     artefact_verdict = _verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
     torch_verdict = None if torch_comparison is None else _verdict(torch_comparison, torch_reasons)
     return Report(
@@ -137,7 +141,7 @@ def verify(
         reasons=artefact_reasons + torch_reasons,
         contract_digest=network.digest,
         artefact_sha256=hashlib.sha256(data).hexdigest(),
-        samples=codes.shape[1 if network.input.time == "sequence" else 0],
+        samples=_samples(network, codes),
         bounds=network.proof.layers,
     )
 
@@ -156,38 +160,47 @@ def _check_origin(metadata: dict[str, str], network: Network, where: str) -> Non
         )
 
 
-def _artefact_reasons(network: Network, model: onnx.ModelProto) -> tuple[str, ...]:
+def _artefact_reasons(network: Network, model: onnx.ModelProto, where: str) -> tuple[str, ...]:
     """Why it is no theorem that the file computes the contract: the theorem speaks of the graph that qleaky emits for it."""
+    try:
+        options = Options.of(twin.metadata(model))
+    except InputError as error:
+        raise ArtefactError(f"{where} cannot be checked: {error} Export it again, or update qleaky.") from error
     if isinstance(network, FloatNetwork):
         return network.reasons or ("a float network has no proof.",)
     reasons = network.proof.artefact_reasons
-    if not reasons and not twin.same_graph(model, twin.parse(onnx_bytes(network), "the contract's graph")):
+    if not reasons and not twin.same_graph(model, twin.parse(emit(network, options), "the contract's graph")):
         reasons = ("the file's graph is not the one that this version of qleaky emits for the contract; export it again.",)
     return reasons
 
 
 def _reference(
     network: Network, inputs: Any, module: nn.Module | None
-) -> tuple[NDArray[Any], Recording, Comparison | None, tuple[str, ...]]:
+) -> tuple[Codes, Recording, Comparison | None, tuple[str, ...]]:
     """Encoded inputs, what is expected of them, how torch's own evaluation compares, and why that is no theorem."""
     if isinstance(network, IntegerNetwork):
-        codes = network.encode(synthetic_inputs(network) if inputs is None else inputs)
+        codes = network.encode_all(synthetic_inputs(network) if inputs is None else inputs)
         recording = run(network, codes)
         return codes, recording, *_compare_module(module, network, codes, recording)
     golden = network.golden
     if module is not None:
         from qleaky.verification.torch_module import run_module
 
-        values = network.encode(golden.inputs if inputs is None else inputs)
+        values = network.encode_all(golden.inputs if inputs is None else inputs)
         recorded = run_module(module, network, values)
         return values, _recording(network, recorded.spikes, recorded.membranes), None, ()
-    if inputs is not None and not np.array_equal(network.encode(inputs), golden.inputs):
-        raise InputError("A FloatNetwork has no reference of its own for other inputs than its golden ones; pass module=net.")
-    return network.encode(golden.inputs), _recording(network, golden.spikes, golden.membranes), None, ()
+    values = network.encode_all(golden.inputs)
+    if inputs is not None:
+        given = network.encode_all(inputs)
+        if not all(np.array_equal(given[name], values[name]) for name in values):
+            raise InputError(
+                "A FloatNetwork has no reference of its own for other inputs than its golden ones; pass module=net."
+            )
+    return values, _recording(network, golden.spikes, golden.membranes), None, ()
 
 
 def _compare_module(
-    module: nn.Module | None, network: IntegerNetwork, codes: NDArray[Any], recording: Recording
+    module: nn.Module | None, network: IntegerNetwork, codes: Codes, recording: Recording
 ) -> tuple[Comparison | None, tuple[str, ...]]:
     if module is None:
         return None, ()
@@ -200,15 +213,14 @@ def _compare_module(
     return compare_states(recording.spikes, recording.membranes, found.spikes, found.membranes), reasons
 
 
-def _recording(network: FloatNetwork, spikes: dict[str, NDArray[Any]], membranes: dict[str, NDArray[Any]]) -> Recording:
+def _recording(network: FloatNetwork, spikes: Arrays, membranes: Arrays) -> Recording:
     spikes = {name: array.astype(np.float32) for name, array in spikes.items()}
     membranes = {name: array.astype(np.float32) for name, array in membranes.items()}
-    last = network.readout.layer
-    return Recording(spikes, membranes, read_out(network.readout, spikes[last], membranes[last]))
+    return Recording(spikes, membranes, read_out(network, spikes, membranes))
 
 
 def _runs(
-    data: bytes, model: Any, network: Network, codes: NDArray[Any], reference: Recording, progress: Callable[[str], None]
+    data: bytes, model: Any, network: Network, codes: Codes, reference: Recording, progress: Callable[[str], None]
 ) -> Iterator[Run]:
     """The shipped bytes and the twin, at every setting."""
     for optimize in (False, True):
@@ -220,16 +232,20 @@ def _runs(
                 comparison = sum(
                     (
                         _compare_batch(shipped, probed, network, codes, reference, picked)
-                        for picked in _batches(network, codes, batch)
+                        for picked in _batches(_samples(network, codes), batch)
                     ),
                     Comparison(),
                 )
                 yield Run("onnxruntime", optimize, threads, batch, comparison)
 
 
-def _batches(network: Network, codes: NDArray[Any], batch: int) -> Iterator[NDArray[np.intp]]:
+def _samples(network: Network, codes: Codes) -> int:
+    first = network.inputs[0]
+    return int(codes[first.name].shape[1 if first.time == "sequence" else 0])
+
+
+def _batches(samples: int, batch: int) -> Iterator[NDArray[np.intp]]:
     """Sample numbers of each batch: single samples, or all of them in full batches, the last filled up from the start."""
-    samples = codes.shape[1 if network.input.time == "sequence" else 0]
     if batch == 1:
         yield from (np.array([i]) for i in range(min(samples, SINGLE_SAMPLES)))
         return
@@ -238,19 +254,19 @@ def _batches(network: Network, codes: NDArray[Any], batch: int) -> Iterator[NDAr
 
 
 def _compare_batch(
-    shipped: Runner, probed: ProbedRunner, network: Network, codes: NDArray[Any], reference: Recording, picked: NDArray[np.intp]
+    shipped: Runner, probed: ProbedRunner, network: Network, codes: Codes, reference: Recording, picked: NDArray[np.intp]
 ) -> Comparison:
-    x = codes[:, picked] if network.input.time == "sequence" else codes[picked]
-    expected = Recording(
-        {name: array[:, picked] for name, array in reference.spikes.items()},
-        {name: array[:, picked] for name, array in reference.membranes.items()},
-        {},
+    x = pick(network.inputs, codes, picked)
+    spikes, membranes, synapses = (
+        {name: array[:, picked] for name, array in arrays.items()}
+        for arrays in (reference.spikes, reference.membranes, reference.synapses)
     )
-    last = network.readout.layer
-    outputs = read_out(network.readout, expected.spikes[last], expected.membranes[last])
-    outputs |= {f"{name}.final_mem": array[-1] for name, array in expected.membranes.items()}
-    spikes, membranes, found = probed.record(x)
-    states = compare_states(expected.spikes, expected.membranes, spikes, membranes, int(picked[0]))
+    outputs = read_out(network, spikes, membranes)
+    outputs |= {f"{name}.final_mem": array[-1] for name, array in membranes.items()}
+    outputs |= {f"{name}.final_syn": array[-1] for name, array in synapses.items()}
+    states, found = probed.record(x)
     first = int(picked[0])
-    shipped_outputs = compare_outputs(outputs, shipped.run(x), first)
-    return states + shipped_outputs + compare_outputs(outputs, found, first)
+    compared = compare_recordings(Recording(spikes, membranes, {}, synapses), states, first)
+    for got in (shipped.run(x), found):
+        compared += compare_outputs(outputs, got, first, sequences(network))
+    return compared

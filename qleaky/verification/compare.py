@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """Where two runs first part: layer, kind ("mem", "spk" or "out"), time step, sample, element, and both numbers.
+    """Where two runs first part: layer, kind ("mem", "syn", "spk" or "out"), time step, sample, element, and both numbers.
 
     For an output of the network ("out"), ``layer`` is its name, and ``step`` is 0 where it has no time axis.
 
@@ -33,7 +34,7 @@ class Divergence(msgspec.Struct, frozen=True):
                 msgspec.structs.force_setattr(self, name, str(value))
 
     def __str__(self) -> str:
-        name = {"mem": "membrane", "spk": "spike", "out": "output"}[self.kind]
+        name = {"mem": "membrane", "syn": "synaptic current", "spk": "spike", "out": "output"}[self.kind]
         return (
             f"layer {self.layer!r}, step {self.step}, sample {self.sample}, element {list(self.element)}: "
             f"{name} {_short(self.expected)} expected, {_short(self.got)} found"
@@ -73,20 +74,49 @@ class Comparison(msgspec.Struct, frozen=True):
 Arrays = Mapping[str, NDArray[Any]]
 
 
+class States(Protocol):
+    """Spikes and states of a run, (T, B, ...) of every layer by name."""
+
+    @property
+    def spikes(self) -> Arrays: ...  # noqa: D102
+    @property
+    def membranes(self) -> Arrays: ...  # noqa: D102
+    @property
+    def synapses(self) -> Arrays: ...  # noqa: D102
+
+
+def compare_recordings(expected: States, got: States, first_sample: int = 0) -> Comparison:
+    """Every spike, membrane and synaptic current of every layer."""
+    return compare_states(
+        expected.spikes, expected.membranes, got.spikes, got.membranes, first_sample, expected.synapses, got.synapses
+    )
+
+
 def compare_states(
-    expected_spikes: Arrays, expected_membranes: Arrays, spikes: Arrays, membranes: Arrays, first_sample: int = 0
+    expected_spikes: Arrays,
+    expected_membranes: Arrays,
+    spikes: Arrays,
+    membranes: Arrays,
+    first_sample: int = 0,
+    expected_synapses: Arrays = MappingProxyType({}),
+    synapses: Arrays = MappingProxyType({}),
 ) -> Comparison:
-    """Every spike and membrane (T, B, ...) of every layer; a shape that differs counts as all of its numbers wrong."""
+    """Every spike and state (T, B, ...) of every layer; a shape that differs counts as all of its numbers wrong.
+
+    Synaptic currents are counted with the membranes.
+    """
     counts = {"spikes": 0, "membranes": 0, "spike_mismatches": 0, "membrane_mismatches": 0}
     places: list[tuple[int, int, Divergence]] = []
+    kinds = (("syn", expected_synapses, synapses), ("mem", expected_membranes, membranes), ("spk", expected_spikes, spikes))
     pairs = [
         (order, layer, kind, expected[layer], got.get(layer))
         for order, layer in enumerate(expected_spikes)
-        for kind, expected, got in (("mem", expected_membranes, membranes), ("spk", expected_spikes, spikes))
+        for kind, expected, got in kinds
+        if layer in expected
     ]
     for order, layer, kind, expected, got in pairs:
         differs = differences(expected, got)
-        name = {"mem": "membrane", "spk": "spike"}[kind]
+        name = "spike" if kind == "spk" else "membrane"
         counts[f"{name}s"] += expected.size
         counts[f"{name}_mismatches"] += int(differs.sum())
         if differs.any():
@@ -100,8 +130,10 @@ def compare_states(
     return Comparison(**counts, first_divergence=first)
 
 
-def compare_outputs(expected: Arrays, got: Arrays, first_sample: int = 0) -> Comparison:
-    """Named output tensors: ``spikes`` (T, B, ...), all others (B, ...)."""
+def compare_outputs(
+    expected: Arrays, got: Arrays, first_sample: int = 0, over_time: Collection[str] = ("spikes",)
+) -> Comparison:
+    """Named output tensors; ``over_time`` names those of (T, B, ...), all others are (B, ...)."""
     total = Comparison()
     for name, array in expected.items():
         found = got.get(name)
@@ -110,7 +142,7 @@ def compare_outputs(expected: Arrays, got: Arrays, first_sample: int = 0) -> Com
         if differs.any():
             place = tuple(int(i) for i in np.argwhere(differs)[0])
             value = np.nan if found is None or found.shape != array.shape else float(found[place])
-            step, sample, *element = place if name == "spikes" else (0, *place)
+            step, sample, *element = place if name in over_time else (0, *place)
             first = Divergence(name, "out", step, first_sample + sample, tuple(element), float(array[place]), value)
         total += Comparison(outputs=array.size, output_mismatches=int(differs.sum()), first_divergence=first)
     return total

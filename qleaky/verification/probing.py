@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.export import twin
-from qleaky.export.forms import probe_name
 from qleaky.integer import FloatNetwork, IntegerNetwork
+from qleaky.reference import Recording
 from qleaky.verification.runners import Runner
 
 Arrays = dict[str, NDArray[Any]]
@@ -23,14 +23,28 @@ class ProbedRunner:
     """
 
     def __init__(self, model: Any, network: IntegerNetwork | FloatNetwork, **settings: Any) -> None:
-        self._layers = tuple(lif.name for lif in network.lif_layers)
-        self._steps = range(network.num_steps)
-        self._runner = Runner(twin.with_probes(model, self._layers, network.num_steps), **settings)
+        self._network = network
+        form = twin.metadata(model).get("qleaky.form", "unrolled")
+        self._offsets = twin.membrane_offsets(model)
+        kinds = {
+            lif.name: ("mem", "syn", "spk") if getattr(lif, "synapse", None) else ("mem", "spk") for lif in network.lif_layers
+        }
+        data, self._probes = twin.with_probes(model, kinds, form, network.num_steps)
+        self._runner = Runner(data, **settings)
 
-    def record(self, inputs: NDArray[Any]) -> tuple[Arrays, Arrays, Arrays]:
-        """Spikes and membranes (T, B, ...) of every layer, and the shipped outputs as the twin computes them."""
+    def record(self, inputs: Any) -> tuple[Recording, Arrays]:
+        """Every spike and state (T, B, ...) of every layer, and the shipped outputs as the twin computes them."""
         found = self._runner.run(inputs)
-        return self._stacked(found, "spk"), self._stacked(found, "mem"), found
+        arrays: dict[str, Arrays] = {"mem": {}, "syn": {}, "spk": {}}
+        for name, kind in self._probes:
+            arrays[kind][name] = self._stacked(found, name, kind)
+        membranes = {name: mem + self._offsets.get(name, 0) for name, mem in arrays["mem"].items()}
+        return Recording(arrays["spk"], membranes, {}, arrays["syn"]), found
 
-    def _stacked(self, found: Arrays, kind: str) -> Arrays:
-        return {name: np.concatenate([found[probe_name(name, kind, t)] for t in self._steps]) for name in self._layers}
+    def _stacked(self, found: Arrays, name: str, kind: str) -> NDArray[Any]:
+        """The steps of one layer, from one output or from one for each step, as numbers of the reference's type."""
+        pieces = [found[output] for output in self._probes[name, kind]]
+        floats = isinstance(self._network, FloatNetwork)
+        shape = self._network.shapes[name] if isinstance(self._network, FloatNetwork) else self._network.signals[name].shape
+        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return whole.reshape(self._network.num_steps, -1, *shape).astype(np.float32 if floats else np.int64)

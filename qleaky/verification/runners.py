@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from qleaky._files import read_file
-from qleaky.errors import ArtefactError, InputError
+from qleaky.errors import ArtefactError, InputError, UsageError
+from qleaky.export.twin import count_nodes
+from qleaky.verification.stepping import StepLoop
 
 MANY_NODES = 1_000
+Arrays = dict[str, NDArray[Any]]
+Decoded = TypeVar("Decoded")
 
 
 class Runner:
-    """Runs an ONNX file, or its bytes, on whole sequences.
+    """Runs an ONNX file from :func:`qleaky.export_onnx`, or its bytes: whole sequences, and single steps of a step graph.
 
     Args:
         artefact: path or bytes.
@@ -30,35 +34,125 @@ class Runner:
 
     def __init__(self, artefact: str | os.PathLike[str] | bytes, *, optimize: bool = True, threads: int = 1) -> None:
         data = artefact if isinstance(artefact, bytes) else read_file(artefact, "ONNX file")
+        where = "the model" if isinstance(artefact, bytes) else str(artefact)
         options = ort.SessionOptions()
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
-        # The buffer-reuse planner of ONNX Runtime 1.32 is quadratic in the number of nodes.
         try:
-            options.enable_mem_reuse = len(onnx.load_model_from_string(data).graph.node) < MANY_NODES
+            # The buffer-reuse planner of ONNX Runtime is quadratic in the number of nodes.
+            options.enable_mem_reuse = count_nodes(data, where) < MANY_NODES
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except ArtefactError:
+            raise
         except Exception as error:  # onnxruntime raises its own unrelated types
-            where = "the model" if isinstance(artefact, bytes) else str(artefact)
             raise ArtefactError(f"ONNX Runtime cannot load {where}: {str(error).splitlines()[0][:200]}.") from error
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.form = metadata.get("qleaky.form", "")
+        self._times = {name: time for name, (_, time) in _decoded(metadata, "inputs", dict[str, tuple[str, str]]).items()}
+        self._num_steps = int(metadata.get("qleaky.num_steps", "0"))
+        self._loop = self._step_loop(metadata)
+        names = [output.name for output in self._session.get_outputs()]
+        self.outputs = names if self._loop is None else self._loop.whole_names
 
-    def run(self, inputs: Any) -> dict[str, NDArray[Any]]:
-        """All outputs for a batch of inputs in the graph's own dtype; see :func:`qleaky.export_onnx` for names and shapes.
+    def _step_loop(self, metadata: dict[str, str]) -> StepLoop | None:
+        if self.form != "step":
+            return None
+        return StepLoop(self._session, ort.OrtValue.ortvalue_from_numpy, _decoded(metadata, "sequences", list[str]))
+
+    def run(self, inputs: Any) -> Arrays:
+        """All outputs for a batch of whole sequences; see :func:`qleaky.export_onnx` for names, types and shapes.
+
+        ``inputs`` is an array in the graph's own type, or a dict of arrays by name. A step graph runs step by step from states
+        of zero, and gives what the whole sequence's graph would.
 
         Raises:
-            InputError: inputs of another dtype or shape.
+            InputError: inputs of other names, types or shapes.
         """
-        array = np.asarray(inputs)
+        arrays = self._by_name(inputs)
+        if self._loop is not None:
+            return self._run_steps(self._loop, arrays)
+        return dict(zip(self.outputs, self._checked(arrays, lambda: self._session.run(None, arrays)), strict=True))
+
+    def step(self, inputs: Any) -> Arrays:
+        """One step of a step graph, on (batch, ...) inputs; its states stay in the runtime until :meth:`reset`.
+
+        Raises:
+            UsageError: the file is no step graph.
+            InputError: inputs of other names, types or shapes, or another batch size than in the steps before.
+        """
+        loop = self._steps("step")
+        arrays = self._by_name(inputs)
+        found: Arrays = self._checked(arrays, lambda: loop.step(arrays))
+        return found
+
+    def reset(self) -> None:
+        """States of zero before the next step, which may have another batch size.
+
+        Raises:
+            UsageError: the file is no step graph.
+        """
+        self._steps("reset").reset()
+
+    def _steps(self, what: str) -> StepLoop:
+        if self._loop is None:
+            raise UsageError(
+                f"Runner.{what}: this file runs whole sequences (form {self.form or 'unknown'!r}); export it with form='step' "
+                f"to run single steps, or call run()."
+            )
+        return self._loop
+
+    def _by_name(self, inputs: Any) -> Arrays:
+        wanted = [i.name for i in self._session.get_inputs()] if self._loop is None else self._loop.inputs
+        given = inputs if isinstance(inputs, dict) else {wanted[0]: inputs} if len(wanted) == 1 else inputs
+        if isinstance(given, tuple | list) and len(given) == len(wanted):
+            given = dict(zip(wanted, given, strict=True))
+        if not isinstance(given, dict) or set(given) != set(wanted):
+            found = ", ".join(map(str, given)) if isinstance(given, dict) else f"a {type(given).__name__}"
+            raise InputError(f"inputs are {found}; the graph takes {', '.join(wanted)}. Pass a dict of arrays by name.")
+        arrays = {name: np.asarray(given[name]) for name in wanted}
+        for name, array in arrays.items():
+            if array.size == 0:
+                raise InputError(f"{name} has shape {array.shape}: there is nothing in it. Pass at least one sample and step.")
+        return arrays
+
+    def _run_steps(self, loop: StepLoop, arrays: Arrays) -> Arrays:
+        moving = [name for name in arrays if self._times.get(name, "sequence") == "sequence"]
+        lengths = {name: arrays[name].shape[0] if arrays[name].ndim else 0 for name in moving}
+        if len(set(lengths.values())) > 1 or 0 in lengths.values():
+            raise InputError(f"inputs have {lengths} steps; pass (T, batch, ...) with the same T >= 1 for all.")
+        steps = next(iter(lengths.values()), self._num_steps)
+        loop.reset()
         try:
-            return dict(zip(self.outputs, self._session.run(None, {"input": array}), strict=True))
+            found = [
+                self._checked(arrays, lambda t=t: loop.step({n: a[t] if n in moving else a for n, a in arrays.items()}))
+                for t in range(steps)
+            ]
+            return loop.whole(found)
+        finally:
+            loop.reset()
+
+    def _checked(self, arrays: Arrays, action: Any) -> Any:
+        try:
+            return action()
+        except InputError:
+            raise
         except Exception as error:  # onnxruntime raises its own unrelated types
-            wanted = self._session.get_inputs()[0]
+            wanted = {i.name: i for i in self._session.get_inputs()}
+            given = ", ".join(f"{n} of shape {a.shape}, dtype {a.dtype}" for n, a in arrays.items())
+            takes = ", ".join(f"{n} {wanted[n].type} {wanted[n].shape}" for n in arrays)
             raise InputError(
-                f"ONNX Runtime refused inputs of shape {array.shape}, dtype {array.dtype}; the graph takes {wanted.type} "
-                f"{wanted.shape}: {str(error).splitlines()[0][:200]}"
+                f"ONNX Runtime refused inputs: {given}; the graph takes {takes}: {str(error).splitlines()[0][:200]}"
             ) from error
+
+
+def _decoded(metadata: dict[str, str], key: str, kind: type[Decoded]) -> Decoded:
+    """A part of a file's metadata; empty where the file has none of the kind."""
+    try:
+        return msgspec.json.decode(metadata.get(f"qleaky.{key}", ""), type=kind)
+    except msgspec.MsgspecError:
+        return kind()
 
 
 def versions() -> dict[str, str]:

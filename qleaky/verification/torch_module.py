@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qleaky.errors import InputError, LoweringError
+from qleaky.errors import InputError, LoweringError, QleakyError
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.lowering.chain import Chain, resolve
+from qleaky.integer.graph import NamedInput
 from qleaky.lowering.integers import integer_network
-from qleaky.tracing import Convention, StepGraph, record, trace
+from qleaky.lowering.stages import stages
+from qleaky.tracing import StepGraph, record, step_graph
 
 Arrays = dict[str, NDArray[Any]]
 Network = IntegerNetwork | FloatNetwork
+SAMPLES = 2
+MOST_TRIES = 64
 
 
 @dataclass(frozen=True)
@@ -33,36 +38,43 @@ class ModuleRun:
     same_contract: bool
 
 
-def run_module(net: nn.Module, network: Network, inputs: NDArray[Any]) -> ModuleRun:
+def run_module(net: nn.Module, network: Network, inputs: Arrays) -> ModuleRun:
     """Run the module by its own forward, step by step or on whole sequences, whichever it takes.
+
+    Args:
+        net: the torch network.
+        network: the contract that it was lowered to.
+        inputs: encoded, by name.
 
     Raises:
         InputError: the module's layers are not the network's.
         LoweringError: forward runs neither steps nor sequences.
     """
     like = next((t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()), torch.zeros(0))
-    values = _values(network, inputs, like)
     graph, same_contract = _graph(net, network, like)
-    steps = list(values.unbind(0)) if network.input.time == "sequence" else [values] * network.num_steps
-    recorded = record(net, graph, steps)
     names = {lif.name for lif in network.lif_layers}
-    if set(recorded.spikes) != names:
+    if {neurons.name for neurons in graph.neurons} != names:
         raise InputError(
-            f"module has the Leaky layers {sorted(recorded.spikes)}, the network {sorted(names)}; pass the module that "
-            f"was lowered to it."
+            f"module has the Leaky layers {sorted(n.name for n in graph.neurons)}, the network {sorted(names)}; pass the "
+            f"module that was lowered to it."
         )
+    recorded = record(net, graph, _values(network, inputs, like), network.num_steps)
     spikes = {name: spk.cpu().double().numpy() for name, spk in recorded.spikes.items()}
     membranes = {name: mem.cpu().double().numpy() for name, mem in recorded.membranes.items()}
     if isinstance(network, IntegerNetwork):
         membranes = {lif.name: np.ldexp(membranes[lif.name], lif.state.frac_bits) for lif in network.lif_layers}
+        spikes = {lif.name: np.ldexp(spikes[lif.name], lif.graded_frac_bits) for lif in network.lif_layers}
     return ModuleRun(spikes, membranes, same_contract)
 
 
-def _values(network: Network, inputs: NDArray[Any], like: Tensor) -> Tensor:
-    encoded = network.encode(inputs)
-    fmt = network.input.format
-    values = fmt.decode(encoded) if isinstance(network, IntegerNetwork) and fmt is not None else encoded
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(like)
+def _values(network: Network, inputs: Arrays, like: Tensor) -> dict[str, Tensor]:
+    values = {}
+    for source in network.inputs:
+        array = inputs[source.name]
+        if isinstance(network, IntegerNetwork) and source.format is not None:
+            array = source.format.decode(array)
+        values[source.name] = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(like)
+    return values
 
 
 def _graph(net: nn.Module, network: Network, like: Tensor) -> tuple[StepGraph, bool]:
@@ -71,22 +83,17 @@ def _graph(net: nn.Module, network: Network, like: Tensor) -> tuple[StepGraph, b
     Raises:
         LoweringError: forward runs in no way.
     """
-    shape = network.input.shape
-    ways: list[tuple[Convention, tuple[Tensor, ...]]] = []
-    for states in _state_counts(net, len(network.lif_layers)):
-        if states == 0 and network.input.time == "sequence":
-            ways.append(("sequence", (like.new_zeros(network.num_steps, 1, *shape),)))
-        ways.append(("step", (like.new_zeros(1, *shape), *(like.new_zeros(0) for _ in range(states)))))
     running: list[StepGraph] = []
-    failure = LoweringError("The module's forward runs neither steps nor sequences.")
-    for convention, arguments in ways:
+    failure: QleakyError = LoweringError("The module's forward runs neither steps nor sequences.")
+    declared = [source.name for source in network.inputs if len(network.inputs) > 1]
+    for sample, num_steps, time in _ways(net, network, like):
         try:
-            graph = trace(net, arguments, convention)
-            chain = resolve(graph, readout_given=True)
-        except LoweringError as error:
-            failure = error
+            graph = step_graph(net, sample, num_steps, time, declared)
+            digest = _contract_digest(net, graph, network)
+        except QleakyError as error:
+            failure = failure if running else error
             continue
-        if isinstance(network, FloatNetwork) or _contract_digest(chain, graph, network) == network.digest:
+        if isinstance(network, FloatNetwork) or digest == network.digest:
             return graph, True
         running.append(graph)
     if not running:
@@ -94,22 +101,50 @@ def _graph(net: nn.Module, network: Network, like: Tensor) -> tuple[StepGraph, b
     return running[0], False
 
 
-def _contract_digest(chain: Chain, graph: StepGraph, network: IntegerNetwork) -> str | None:
-    source = network.input
+def _ways(net: nn.Module, network: Network, like: Tensor) -> Iterator[tuple[tuple[Tensor, ...], int | None, str | None]]:
+    """Samples of what forward may take, with num_steps and time: whole sequences, static inputs, then steps with states."""
+    sources: list[NamedInput] = list(network.inputs)
+    static = all(source.time == "static" for source in sources)
+    lead = [(SAMPLES,) if source.time == "static" else (network.num_steps, SAMPLES) for source in sources]
+    whole = tuple(like.new_zeros(*first, *source.shape) for first, source in zip(lead, sources, strict=True))
+    step = tuple(like.new_zeros(SAMPLES, *source.shape) for source in sources)
+    for states in _state_counts(net, len(network.inputs), len(network.lif_layers)):
+        for shapes in _state_shapes(network, states):
+            extra = tuple(like.new_zeros(shape) for shape in shapes)
+            yield (*whole, *extra), None, "static" if static else None
+            yield (*step, *extra), network.num_steps, None
+
+
+def _state_shapes(network: Network, count: int) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Shapes that a network's states may have: empty ones, which every membrane takes, else those of its neurons."""
+    yield ((0,),) * count
+    if isinstance(network, IntegerNetwork):
+        sizes = [network.signals[lif.name].shape for lif in network.lif_layers]
+    else:
+        sizes = [network.shapes[lif.name] for lif in network.lif_layers]
+    distinct = [(SAMPLES, *size) for size in dict.fromkeys(sizes)]
+    if count:
+        yield from itertools.islice(itertools.product(distinct, repeat=count), MOST_TRIES)
+
+
+def _contract_digest(net: nn.Module, graph: StepGraph, network: Network) -> str | None:
+    if isinstance(network, FloatNetwork):
+        return None
+    formats = {source.name: source.format for source in network.inputs}
     try:
-        found, _ = integer_network(chain, graph.input_shape, network.num_steps, source.time, source.format, network.readout)
+        found, _ = integer_network(network.inputs, dict(formats), stages(net, graph), network.num_steps, network.readouts)
     except InputError:
         return None
     return None if found is None else found.digest
 
 
-def _state_counts(net: nn.Module, layers: int) -> range:
-    """How many arguments forward may take beside its input: from those it requires to all it can, two a layer at most."""
+def _state_counts(net: nn.Module, inputs: int, layers: int) -> range:
+    """How many arguments forward may take beside its inputs: from those it requires to all it can, two a layer at most."""
     parameters = inspect.signature(net.forward).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
     all_of_them = sum(p.kind in positional for p in parameters)
     some = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
-    least = max(required - 1, 0)
-    most = 2 * layers if some else min(all_of_them - 1, 2 * layers)
+    least = max(required - inputs, 0)
+    most = 2 * layers if some else min(all_of_them - inputs, 2 * layers)
     return range(least, max(least, most) + 1)

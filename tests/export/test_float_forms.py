@@ -44,14 +44,15 @@ def sample() -> Tensor:
 
 
 def assert_same(net: nn.Module) -> None:
-    """Every spike and membrane of ONNX Runtime equals torch's."""
+    """Every spike and membrane of ONNX Runtime equals torch's, in every form."""
     network = lower(net, sample())
     assert isinstance(network, FloatNetwork)
     golden = network.golden
     assert 0.01 < (golden.spikes["lif"] != 0).mean() < 0.9
-    spikes, membranes, _ = ProbedRunner(twin.parse(onnx_bytes(network), "the graph"), network).record(golden.inputs)
-    found = compare_states(golden.spikes, golden.membranes, spikes, membranes)
-    assert found.mismatches == 0, str(found.first_divergence)
+    for form in ("unrolled", "scan", "step"):
+        states, _ = ProbedRunner(twin.parse(onnx_bytes(network, form), "the graph"), network).record(golden.inputs)
+        found = compare_states(golden.spikes, golden.membranes, states.spikes, states.membranes)
+        assert found.mismatches == 0, str(found.first_divergence)
 
 
 @pytest.mark.parametrize("compare", ["strict", "inclusive"])
@@ -87,6 +88,8 @@ def test_settings_of_each_neuron_and_graded_spikes() -> None:
     ids=["no quantizer", "8 bits", "graded"],
 )
 def test_every_readout_is_measured_without_differences(settings: Any, readout: str, tmp_path: Path) -> None:
-    network = export_onnx(Single(**settings), tmp_path / "net.onnx", sample_input=sample(), readout=readout)
-    report = verify(tmp_path / "net.onnx", network)
-    assert (report.verdict, report.mismatches) == ("measured", 0), report.total
+    network = lower(Single(**settings), sample(), readout=readout)
+    for form in ("unrolled", "scan", "step"):
+        export_onnx(network, tmp_path / "net.onnx", form)
+        report = verify(tmp_path / "net.onnx", network)
+        assert (report.verdict, report.mismatches) == ("measured", 0), report.total

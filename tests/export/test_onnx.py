@@ -41,7 +41,7 @@ def contract(
         layers.append(LIF(name=f"lif{i}", input=f"fc{i}", **dynamics))
     kind, _, argmax = readout.partition(":")
     what = Readout("lif2", kind, bool(argmax))  # type: ignore[arg-type]
-    return IntegerNetwork(input=Input((3,), fmt, time), num_steps=steps, layers=tuple(layers), readout=what)
+    return IntegerNetwork(inputs=(Input((3,), fmt, time),), num_steps=steps, layers=tuple(layers), readouts=(what,))
 
 
 def parsed(network: Any) -> onnx.ModelProto:
@@ -129,9 +129,15 @@ def test_metadata_hold_digest_and_formats_only() -> None:
         "qleaky.contract": "integer",
         "qleaky.digest": network.digest,
         "qleaky.form": "unrolled",
+        "qleaky.carrier": "integer",
+        "qleaky.placement": "hoisted",
+        "qleaky.probe": "false",
         "qleaky.num_steps": "6",
-        "qleaky.input": "UQ2.6(zero_point=128)",
+        "qleaky.inputs": '{"input":["UQ2.6(zero_point=128)","sequence"]}',
+        "qleaky.sequences": "[]",
         "qleaky.states": '{"lif1":"Q2.5","lif2":"Q2.5"}',
+        "qleaky.carried": '{"fc1":"int32","lif1":"int32","fc2":"int32","lif2":"int32"}',
+        "qleaky.offsets": '{"lif1":-128,"lif2":-128}',
     }
     assert (model.producer_name, model.producer_version, model.doc_string, model.graph.doc_string) == ("qleaky", "", "", "")
     assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
@@ -214,7 +220,7 @@ def test_linear_layers_in_a_row(weight: Any) -> None:
     first = Linear(name="pick", input="input", weight=np.array(weight, np.int8), weight_frac_bits=0)
     second = Linear(name="fc", input="pick", weight=np.array([[3, -2], [5, 7]], np.int8), weight_frac_bits=0)
     lif = LIF(name="lif", input="fc", state=QFormat(8, 0), theta=np.array(4))
-    parts = {"input": Input((3,), QFormat(1, 0, signed=False)), "num_steps": 4, "readout": Readout("lif")}
+    parts = {"inputs": (Input((3,), QFormat(1, 0, signed=False)),), "num_steps": 4, "readouts": (Readout("lif"),)}
     network = IntegerNetwork(layers=(first, second, lif), **parts)  # type: ignore[arg-type]
     inputs = synthetic_inputs(network)
     assert np.array_equal(Runner(onnx_bytes(network)).run(inputs)["spikes"], run(network, inputs).spikes["lif"])
@@ -225,6 +231,6 @@ def test_a_sum_beyond_32_bits_is_still_exact(sign: int) -> None:
     weight = np.full((1, 140_000), sign * 127, np.int8)
     lif = LIF(name="lif", input="fc", state=QFormat(8, -25), theta=np.array(10))
     layers = (Linear(name="fc", input="input", weight=weight, weight_frac_bits=0), lif)
-    network = IntegerNetwork(input=Input((140_000,), QFormat(8, 0)), num_steps=1, layers=layers, readout=Readout("lif"))
+    network = IntegerNetwork(inputs=(Input((140_000,), QFormat(8, 0)),), num_steps=1, layers=layers, readouts=(Readout("lif"),))
     inputs = np.stack([np.full((1, 140_000), code, np.int8) for code in (-128, 127, 1)], axis=1)
     assert np.array_equal(Runner(onnx_bytes(network)).run(inputs)["lif.final_mem"], run(network, inputs).membranes["lif"][-1])

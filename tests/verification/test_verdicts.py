@@ -87,13 +87,13 @@ def test_a_float_network_is_never_proved(tmp_path: Path) -> None:
 
 def contract(weight: Any, fmt: QFormat = SPIKES) -> IntegerNetwork:
     return IntegerNetwork(
-        input=Input((len(weight[0]),), fmt),
+        inputs=(Input((len(weight[0]),), fmt),),
         num_steps=2,
         layers=(
             Linear(name="fc", input="input", weight=np.array(weight), weight_frac_bits=0),
             LIF(name="lif", input="fc", state=QFormat(8, 0), theta=np.array(5), overflow=Overflow.SATURATE),
         ),
-        readout=Readout("lif"),
+        readouts=(Readout("lif"),),
     )
 
 
@@ -105,7 +105,7 @@ def test_bounds_do_not_overflow_with_the_weights() -> None:
 
 def test_an_input_wider_than_float32_is_no_theorem_about_torch() -> None:
     layers = (LIF(name="lif", input="input", state=QFormat(16, 0), theta=np.array(9), rounding=Rounding.HALF_UP),)
-    network = IntegerNetwork(input=Input((3,), QFormat(28, 12)), num_steps=2, layers=layers, readout=Readout("lif"))
+    network = IntegerNetwork(inputs=(Input((3,), QFormat(28, 12)),), num_steps=2, layers=layers, readouts=(Readout("lif"),))
     assert network.proof.artefact_exact
     assert any("more than the float32 in which torch passes it" in reason for reason in network.proof.training_reasons)
 
