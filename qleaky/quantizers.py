@@ -281,7 +281,7 @@ class _Levels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, levels: Tensor, boundaries: Tensor, limit: float) -> Tensor:
-        quantized = levels[torch.bucketize(x, boundaries)]
+        quantized = levels[torch.bucketize(x, boundaries)].clone()  # of a scalar x it is a view of the table
         far = ~(x.abs() <= limit)
         if far.any():
             quantized[far] = levels[(levels - x[far].unsqueeze(-1)).abs().min(dim=-1).indices]
