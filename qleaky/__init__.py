@@ -15,6 +15,8 @@ _HOMES = {
     "Levels": "quantizers",
     "state_quant": "quantizers",
     "from_brevitas": "brevitas_adapter",
+    "from_snntorch": "snntorch_adapter",
+    "fold_batch_norm": "batch_norm",
     "QuantLinear": "layers",
     "lower": "lowering",
     "FloatNetwork": "integer",
@@ -36,6 +38,7 @@ __all__ = [*_HOMES, *_MODULES, "__version__"]
 
 if TYPE_CHECKING:
     from qleaky import datasets, models, surrogate
+    from qleaky.batch_norm import fold_batch_norm
     from qleaky.brevitas_adapter import from_brevitas
     from qleaky.dynamics import MulShift, ShiftDecay
     from qleaky.errors import QleakyError
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from qleaky.neuron import Leaky
     from qleaky.quantizers import FixedPoint, Levels, state_quant
     from qleaky.reference import run
+    from qleaky.snntorch_adapter import from_snntorch
     from qleaky.verification import Runner, verify
 
 

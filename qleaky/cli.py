@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import traceback
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from qleaky._files import write_atomically
+from qleaky._share import shared_folder
 from qleaky._version import VERSION
 from qleaky.errors import InputError, QleakyError, missing
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from qleaky.verification import Report
 
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
+FORMS = ("auto", "unrolled", "scan", "step")
+CARRIERS = ("integer", "float")
 BAD_INPUT = 2
 INTERNAL_ERROR = 70
 
@@ -65,6 +71,97 @@ def demo(output: str, seed: int, epochs: int | None) -> int:
             bars.stop()
     _print_demo(result)
     return EXIT_CODES[result.report.verdict]
+
+
+class Shape(click.ParamType[tuple[int, ...]]):
+    """A per-sample shape: numbers with commas between them."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """``"1,28,28"`` -> (1, 28, 28)."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is no shape; write numbers with commas between them, such as 784 or 1,28,28.", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The ONNX file; FILE.qleaky goes beside it."
+)
+@click.option("--form", default="auto", show_default=True, help="auto, unrolled, scan or step.")
+@click.option("--carrier", default="integer", show_default=True, help="integer, or float: the same integers in float32.")
+@click.option("--batch-hint", type=click.IntRange(min=1), help="The batch size to be fast at.")
+@click.option("--probe", is_flag=True, help="Also output all spikes and membranes.")
+@click.option("--num-steps", type=click.IntRange(min=1), metavar="T", help="Time steps of one inference.")
+@click.option("--time", type=click.Choice(["sequence", "static"]), help="Whether the input changes with time.")
+@click.option("--input-format", metavar="F", help="spikes, or a format such as Q3.4 or UQ2.6(zero_point=128).")
+@click.option("--input-shape", type=Shape(), metavar="N,N,...", help="Shape of one sample, where the network does not show it.")
+@click.option("--readout", metavar="R", help="spikes, spike_count, membrane_mean or last_membrane; ':argmax' adds the class.")
+@click.option("--weights", type=click.Path(), metavar="FILE", help="A state dict: .safetensors, or .pt of tensors alone.")
+@click.option("--target", metavar="NAME", help="Refuse what this device cannot do.")
+def onnx(
+    model: str, output: str, form: str, carrier: str, batch_hint: int | None, probe: bool, target: str | None, **options: Any
+) -> int:
+    """Lower MODEL and write it as ONNX, with its contract beside it.
+
+    MODEL is a .qleaky file, or module:callable or file.py:callable, whose code runs: the callable returns the torch network,
+    or the network and a sample of what its forward takes.
+    """
+    check_export(form, carrier, target)
+    with _stages(3) as advance:
+        advance("tracing and lowering")
+        from qleaky.export import onnx_bytes
+        from qleaky.model_reference import HowToLower, load_model
+
+        network = load_model(model, HowToLower(**options))
+        advance("building and checking the graph")
+        data = onnx_bytes(network, form=form, carrier=carrier, batch_hint=batch_hint, probe=probe)
+        advance("writing")
+        contract = Path(output).with_suffix(".qleaky")
+        if contract == Path(output):
+            raise InputError(f"-o {output}: the contract is written to that name; choose another, such as model.onnx.")
+        network.save(contract)
+        write_atomically(output, data)
+    from qleaky.summary import print_export
+
+    print_export(network, data, (output, str(contract)), _console())
+    return 0
+
+
+def check_export(form: str, carrier: str, target: str | None) -> None:
+    """Refuse unknown names before anything is loaded or run.
+
+    Raises:
+        InputError: naming those there are.
+    """
+    for what, value, known in (("form", form, FORMS), ("carrier", carrier, CARRIERS)):
+        if value not in known:
+            raise InputError(f"{what}={value!r} is unknown. Choose one of {', '.join(known)}.")
+    if target is not None:
+        found = sorted(path.stem for path in (shared_folder("export") / "targets").glob("*.toml"))
+        ship = f"Choose one of {', '.join(found)}" if found else "No target profiles ship with this version; leave --target out"
+        if target not in found:
+            raise InputError(f"target={target!r} is unknown. {ship}.")
+
+
+@contextlib.contextmanager
+def _stages(count: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar on stderr, whose description names the stage that runs."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = ("[progress.description]{task.description}", BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn(""), console=_console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=count)
+
+        def advance(stage: str) -> None:
+            bars.update(task, description=stage, advance=1 if bars.tasks[0].description else 0)
+
+        yield advance
 
 
 @cli.command()

@@ -129,10 +129,12 @@ def _picture(net: nn.Module, network: IntegerNetwork, model: bytes, data: Japane
     codes = data.test_codes[:, :1]
     hidden, output = (lif.name for lif in network.lif_layers)
     state = network.lif_layers[-1].state
-    torch_run = run_module(net, network, codes)
+    inputs = {network.input.name: codes}
+    torch_run = run_module(net, network, inputs)
+    recording, _ = ProbedRunner(twin.parse(model, "model.onnx"), network).record(inputs)
     runs = {
         "torch": (torch_run.spikes, torch_run.membranes),
-        "ONNX Runtime": ProbedRunner(twin.parse(model, "model.onnx"), network).record(codes)[:2],
+        "ONNX Runtime": (recording.spikes, recording.membranes),
     }
     traces = [
         Trace(label, spikes[hidden][:, 0], membranes[output][:, 0] * state.step) for label, (spikes, membranes) in runs.items()

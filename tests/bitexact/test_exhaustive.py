@@ -21,7 +21,9 @@ def network(gain: int, state: QFormat, theta: int, **settings: Any) -> IntegerNe
     """Two steps: the first input places the membrane, the second is the current, ``gain`` halves of a step each."""
     fc = Linear(name="fc", input="input", weight=np.array([[2, gain]], np.int8), weight_frac_bits=1 - state.frac_bits)
     lif = LIF(name="lif", input="fc", state=state, theta=np.array(theta), **settings)
-    return IntegerNetwork(input=Input((2,), QFormat(8, state.frac_bits)), num_steps=2, layers=(fc, lif), readout=Readout("lif"))
+    return IntegerNetwork(
+        inputs=(Input((2,), QFormat(8, state.frac_bits)),), num_steps=2, layers=(fc, lif), readouts=(Readout("lif"),)
+    )
 
 
 def agree(net: IntegerNetwork) -> tuple[Any, Any]:
@@ -100,7 +102,7 @@ def test_a_product_at_the_end_of_int32(rounding: Rounding, site: RoundingSite) -
         multiplier=np.array(1 << 14),
         **how,
     )
-    net = IntegerNetwork(input=Input((1,), QFormat(20, 0)), num_steps=3, layers=(layer,), readout=Readout("lif"))
+    net = IntegerNetwork(inputs=(Input((1,), QFormat(20, 0)),), num_steps=3, layers=(layer,), readouts=(Readout("lif"),))
     inputs = np.array([500_000, 0, 0]).reshape(3, 1, 1)
     found = Runner(onnx_bytes(net)).run(net.encode(inputs))
     assert np.array_equal(found["lif.final_mem"], run(net, inputs).membranes["lif"][-1])

@@ -1,0 +1,236 @@
+"""What MODEL means on the command line: a saved contract, or the code that builds a torch network."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qleaky._files import read_file
+from qleaky._share import shared_folder
+from qleaky.errors import ArtefactError, InputError, LoweringError, QleakyError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from qleaky.fixed import QFormat
+    from qleaky.integer import FloatNetwork, IntegerNetwork
+
+
+@dataclass(frozen=True)
+class HowToLower:
+    """The command line's options about a torch network; None where one was not given."""
+
+    num_steps: int | None = None
+    time: str | None = None
+    input_format: str | None = None
+    input_shape: tuple[int, ...] | None = None
+    readout: str | None = None
+    weights: str | None = None
+
+
+def load_model(reference: str, options: HowToLower) -> IntegerNetwork | FloatNetwork:
+    """The contract that MODEL stands for.
+
+    Args:
+        reference: a ``.qleaky`` file, or ``module:callable`` or ``file.py:callable``, whose code runs: the callable returns
+            the torch network, or the network and a sample of what its forward takes.
+        options: how to lower a torch network; a saved contract takes none.
+
+    Raises:
+        InputError: there is no such model, or what it gives is no network.
+        ArtefactError: a file that is missing or damaged, or weights that do not fit.
+        LoweringError: the network cannot be lowered.
+    """
+    if ":" not in reference:
+        return _saved(reference, options)
+    from qleaky.integer import FloatNetwork, IntegerNetwork
+
+    built = _call(reference)
+    if isinstance(built, (IntegerNetwork, FloatNetwork)):
+        return built
+    net, sample = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+    _check_network(net, reference)
+    if options.weights is not None:
+        load_weights(net, options.weights)
+    return _lower(net, sample, options)
+
+
+def _saved(reference: str, options: HowToLower) -> IntegerNetwork | FloatNetwork:
+    from qleaky.integer import load_network
+
+    if not reference.endswith(".qleaky"):
+        known = sorted(path.parent.name for path in shared_folder("models").glob("*/recipe.toml"))
+        ship = f"the reference models are {', '.join(known)}" if known else "no reference models ship with this version"
+        raise InputError(
+            f"MODEL {reference!r} is unknown: {ship}. Pass a .qleaky file, or module:callable or file.py:callable, which "
+            f"returns the torch network."
+        )
+    given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value is not None]
+    if given:
+        raise InputError(f"{', '.join(given)}: {reference} is lowered already; leave them out, or pass the torch network.")
+    return load_network(reference)
+
+
+def _call(reference: str) -> Any:
+    """Import the code and call what it names; a module that is a network already is taken as it is."""
+    home, _, name = reference.rpartition(":")
+    module = _import_file(home) if home.endswith(".py") else _import_module(home)
+    try:
+        target = getattr(module, name)
+    except AttributeError:
+        raise InputError(f"{home} has no {name!r}; MODEL is {home}:callable, and the callable returns the network.") from None
+    try:
+        return target() if callable(target) and not _is_network(target) else target
+    except QleakyError:
+        raise
+    except Exception as error:
+        raise InputError(f"{reference}() failed: {type(error).__name__}: {error}") from error
+
+
+def _import_file(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise InputError(f"{path} is no Python file; MODEL is file.py:callable.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)  # so that its classes can be copied and pickled
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _import_module(name: str) -> Any:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise InputError(f"module {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+
+
+def _is_network(value: Any) -> bool:
+    from torch import nn
+
+    return isinstance(value, nn.Module)
+
+
+def _check_network(net: Any, reference: str) -> None:
+    if not _is_network(net):
+        raise InputError(
+            f"{reference} gives a {type(net).__name__}; return the torch.nn.Module, or a tuple of it and a sample of what its "
+            f"forward takes."
+        )
+
+
+def load_weights(net: nn.Module, path: str) -> None:
+    """Load a state dict from .safetensors, or from .pt without unpickling anything but tensors.
+
+    Raises:
+        ArtefactError: the file is missing, damaged, needs unpickling, or does not fit the network.
+    """
+    state = _read_weights(path)
+    try:
+        net.load_state_dict(state)
+    except (RuntimeError, QleakyError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ArtefactError(f"{path} does not fit the network: {' '.join(lines[1:]) or lines[0]}") from error
+
+
+def _read_weights(path: str) -> dict[str, Tensor]:
+    read_file(path, "weights file")
+    if path.endswith(".safetensors"):
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            loaded: dict[str, Tensor] = load_file(path)
+            return loaded
+        except (SafetensorError, ValueError) as error:
+            raise ArtefactError(f"{path} is no safetensors file, or is damaged: {error}.") from error
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many unrelated types
+        raise ArtefactError(
+            f"{path} cannot be read as a state dict of tensors alone (weights_only=True), and nothing else in it is run. In "
+            f"the code that made it: safetensors.torch.save_file(net.state_dict(), 'weights.safetensors'), or "
+            f"torch.save(net.state_dict(), 'weights.pt'); pass that file."
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise ArtefactError(f"{path} holds a {type(state).__name__}, not a state dict; save net.state_dict().")
+    return state
+
+
+def _lower(net: nn.Module, sample: Any, options: HowToLower) -> IntegerNetwork | FloatNetwork:
+    from qleaky.lowering import lower
+
+    fmt = None if options.input_format is None else parse_format(options.input_format)
+    shared: dict[str, Any] = {"input_format": fmt, "readout": options.readout}
+    if sample is not None:
+        return lower(net, sample, num_steps=options.num_steps, time=options.time, **shared)  # type: ignore[arg-type]
+    if options.num_steps is None:
+        raise InputError("How many time steps? Pass --num-steps T, or let the callable return (network, sample_input) too.")
+    shape = options.input_shape or _first_shape(net)
+    try:
+        return lower(net, _step_sample(net, shape), num_steps=options.num_steps, time=options.time, **shared)  # type: ignore[arg-type]
+    except LoweringError as error:
+        if options.time == "static":
+            raise
+        try:
+            return lower(net, _noise((options.num_steps, 2, *shape)), **shared)
+        except QleakyError:
+            raise error from None
+
+
+def _first_shape(net: nn.Module) -> tuple[int, ...]:
+    """The shape of a sample, where the first layer with weights is a Linear."""
+    from torch import nn
+
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            return (module.in_features,)
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)):
+            break
+    raise InputError("The shape of one sample is not known; pass --input-shape, for example --input-shape 1,28,28.")
+
+
+def _step_sample(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """One step's input, and empty states for the arguments that forward takes beside it."""
+    import torch
+
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [p for p in inspect.signature(net.forward).parameters.values() if p.kind in kinds]
+    states = sum(p.default is inspect.Parameter.empty for p in parameters[1:])
+    return (_noise((2, *shape)), *(torch.zeros(0) for _ in range(states)))
+
+
+def _noise(shape: tuple[int, ...]) -> Tensor:
+    """Spikes at a rate of 30 %, the same ones each time."""
+    import torch
+
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+
+
+def parse_format(text: str) -> QFormat | str:
+    """``--input-format``: "spikes", or a format as qleaky prints it, such as Q3.4, UQ0.8 or UQ2.6(zero_point=128).
+
+    Raises:
+        InputError: it is neither.
+    """
+    from qleaky.fixed import QFormat
+
+    return text if text == "spikes" else QFormat.parse(text)
