@@ -27,9 +27,11 @@ unit: $(VENV)/.installed-test
 nightly: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) -m "nightly and not gpu"
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/quantizers.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/export.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
@@ -46,4 +48,10 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable ".[test,dev,peers]"
+	touch $@
+
+# SpikingJelly's dependencies would replace torch by a build with CUDA.
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	$(PIP) --editable ".[bench]"
+	$(PIP) --no-deps spikingjelly
 	touch $@
