@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             target.write_bytes(data)  # a device or a pipe: there is nothing to rename over
             return
         target = target.resolve() if target.is_symlink() else target
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=".qleaky.", suffix=".tmp", dir=target.parent)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -68,12 +69,15 @@ def read_file(path: str | os.PathLike[str], kind: str) -> bytes:
         ArtefactError: it is missing, unreadable or absurdly large.
     """
     try:
-        size = Path(path).stat().st_size
+        status = Path(path).stat()
+        size = status.st_size
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a device or a pipe may never end
+            raise ArtefactError(f"{path} is no file, but a device or a pipe; write the {kind} to a file first.")
         if size > MAX_ARTEFACT_BYTES:
             raise ArtefactError(f"{path} has {size:,} bytes, more than the {MAX_ARTEFACT_BYTES:,} a {kind} may have.")
         return Path(path).read_bytes()
-    except OSError as error:
-        raise ArtefactError(f"Cannot read {kind} {path}: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"Cannot read {kind} {path}: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _umask() -> int:

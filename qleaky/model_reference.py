@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qleaky._files import read_file
 from qleaky._share import shared_folder
-from qleaky.errors import ArtefactError, InputError, LoweringError, QleakyError
+from qleaky._weights import load_weights
+from qleaky.errors import InputError, LoweringError, QleakyError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from qleaky.fixed import QFormat
     from qleaky.integer import FloatNetwork, IntegerNetwork
+
+
+BATCH = 3
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ def _saved(reference: str, options: HowToLower) -> IntegerNetwork | FloatNetwork
     from qleaky.integer import load_network
 
     if not reference.endswith(".qleaky"):
+        if reference.endswith((".pt", ".pth", ".safetensors", ".py")):
+            code = reference if reference.endswith(".py") else "net.py"
+            raise InputError(
+                f"MODEL {reference!r} names no network: pass the code that builds it, as {code}:callable, and the weights "
+                f"with --weights."
+            )
         known = sorted(path.parent.name for path in shared_folder("models").glob("*/recipe.toml"))
         ship = f"the reference models are {', '.join(known)}" if known else "no reference models ship with this version"
         raise InputError(
@@ -132,49 +141,6 @@ def _check_network(net: Any, reference: str) -> None:
         )
 
 
-def load_weights(net: nn.Module, path: str) -> None:
-    """Load a state dict from .safetensors, or from .pt without unpickling anything but tensors.
-
-    Raises:
-        ArtefactError: the file is missing, damaged, needs unpickling, or does not fit the network.
-    """
-    state = _read_weights(path)
-    try:
-        net.load_state_dict(state)
-    except (RuntimeError, QleakyError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ArtefactError(f"{path} does not fit the network: {' '.join(lines[1:]) or lines[0]}") from error
-
-
-def _read_weights(path: str) -> dict[str, Tensor]:
-    read_file(path, "weights file")
-    if path.endswith(".safetensors"):
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            loaded: dict[str, Tensor] = load_file(path)
-            return loaded
-        except (SafetensorError, ValueError) as error:
-            raise ArtefactError(f"{path} is no safetensors file, or is damaged: {error}.") from error
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many unrelated types
-        raise ArtefactError(
-            f"{path} cannot be read as a state dict of tensors alone (weights_only=True), and nothing else in it is run. In "
-            f"the code that made it: safetensors.torch.save_file(net.state_dict(), 'weights.safetensors'), or "
-            f"torch.save(net.state_dict(), 'weights.pt'); pass that file."
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict):
-        raise ArtefactError(f"{path} holds a {type(state).__name__}, not a state dict; save net.state_dict().")
-    return state
-
-
 def _lower(net: nn.Module, sample: Any, options: HowToLower) -> IntegerNetwork | FloatNetwork:
     from qleaky.lowering import lower
 
@@ -184,16 +150,29 @@ def _lower(net: nn.Module, sample: Any, options: HowToLower) -> IntegerNetwork |
         return lower(net, sample, num_steps=options.num_steps, time=options.time, **shared)  # type: ignore[arg-type]
     if options.num_steps is None:
         raise InputError("How many time steps? Pass --num-steps T, or let the callable return (network, sample_input) too.")
-    shape = options.input_shape or _first_shape(net)
+    shape, steps = options.input_shape or _first_shape(net), options.num_steps
     try:
-        return lower(net, _step_sample(net, shape), num_steps=options.num_steps, time=options.time, **shared)  # type: ignore[arg-type]
+        return lower(net, _step_sample(net, shape), num_steps=steps, time=options.time, **shared)  # type: ignore[arg-type]
     except LoweringError as error:
         if options.time == "static":
             raise
+        return _lower_sequence(net, steps, shape, shared, error)
+
+
+def _lower_sequence(
+    net: nn.Module, steps: int, shape: tuple[int, ...], shared: dict[str, Any], otherwise: LoweringError
+) -> IntegerNetwork | FloatNetwork:
+    """The contract of a network that takes (T, B, ...) or (B, T, ...): of those with T steps of samples of this shape."""
+    from qleaky.lowering import lower
+
+    for lead in ((steps, BATCH), (BATCH, steps)):
         try:
-            return lower(net, _noise((options.num_steps, 2, *shape)), **shared)
-        except QleakyError:
-            raise error from None
+            network = lower(net, _noise((*lead, *shape)), **shared)
+        except LoweringError:
+            continue
+        if (network.num_steps, network.inputs[0].shape) == (steps, shape):
+            return network
+    raise otherwise
 
 
 def _first_shape(net: nn.Module) -> tuple[int, ...]:
@@ -215,7 +194,7 @@ def _step_sample(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = [p for p in inspect.signature(net.forward).parameters.values() if p.kind in kinds]
     states = sum(p.default is inspect.Parameter.empty for p in parameters[1:])
-    return (_noise((2, *shape)), *(torch.zeros(0) for _ in range(states)))
+    return (_noise((BATCH, *shape)), *(torch.zeros(0) for _ in range(states)))
 
 
 def _noise(shape: tuple[int, ...]) -> Tensor:

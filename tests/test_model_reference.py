@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from qleaky import IntegerNetwork, QFormat, lower
+from qleaky._weights import load_weights
 from qleaky.errors import ArtefactError, FormatError, InputError, LoweringError
-from qleaky.model_reference import HowToLower, load_model, load_weights, parse_format
+from qleaky.model_reference import HowToLower, load_model, parse_format
 
 CODE = """
 import torch
@@ -45,6 +46,19 @@ class Image(nn.Module):
 
     def forward(self, x):
         return self.lif(self.conv(x))
+
+class BatchFirst(Whole):
+    def forward(self, x):
+        return super().forward(x.transpose(0, 1))
+
+class Static(Whole):
+    def forward(self, x):
+        return super().forward(x.expand(7, *x.shape))
+
+class Optional(Step):
+    def forward(self, x, mem1=None, spk1=None, mem2=None):
+        mem1 = torch.zeros(len(x), 5) if mem1 is None else mem1
+        return super().forward(x, mem1, spk1, torch.zeros(len(x), 3) if mem2 is None else mem2)
 
 def with_sample():
     return Whole(), torch.zeros(7, 2, 6)
@@ -200,3 +214,39 @@ def test_formats_are_read_as_they_are_printed(fmt: QFormat) -> None:
 def test_other_formats_are_errors(text: str) -> None:
     with pytest.raises(FormatError, match=r"is no format; write Q<int>\.<frac>"):
         parse_format(text)
+
+
+@pytest.mark.parametrize("name", ["BatchFirst", "Static", "Optional"])
+def test_forwards_of_every_kind_are_one_contract_for_the_same_steps(file: str, name: str) -> None:
+    network = load(f"{file}:{name}", num_steps=7, readout="spikes")
+    assert (network.num_steps, network.inputs[0].shape) == (7, (6,))
+    layers = load(f"{file}:Whole", num_steps=7).lif_layers
+    assert [lif.name for lif in network.lif_layers] == [lif.name for lif in layers]
+
+
+def test_steps_that_forward_does_not_make_are_an_error(file: str) -> None:
+    """Nothing that happens to run with other numbers of steps or shapes is taken for the network."""
+    with pytest.raises(LoweringError, match="forward runs 7 steps by itself on sample_input, but num_steps=4"):
+        load(f"{file}:Static", num_steps=4)
+
+
+def test_a_misuse_is_told_before_what_cannot_be_lowered(file: str) -> None:
+    with pytest.raises(InputError, match="readout='count' is unknown"):
+        load(f"{file}:Whole", num_steps=3, readout="count")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_weights_saved_inside_a_data_parallel(file: str, tmp_path: Path, name: str) -> None:
+    net = nn.Linear(3, 2)
+    state = {f"module.{key}": tensor for key, tensor in net.state_dict().items()}
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+    loaded = nn.Linear(3, 2)
+    load_weights(loaded, str(tmp_path / name))
+    assert torch.equal(loaded.weight, net.weight)
+    load_weights(nn.DataParallel(loaded), str(tmp_path / name))
+
+
+@pytest.mark.parametrize(("reference", "code"), [("net.pt", "net.py"), ("w.safetensors", "net.py"), ("my.py", r"my\.py")])
+def test_weights_or_code_alone_are_no_model(reference: str, code: str) -> None:
+    with pytest.raises(InputError, match=f"names no network: pass the code that builds it, as {code}:callable, and"):
+        load(reference)

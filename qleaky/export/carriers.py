@@ -6,43 +6,19 @@ the caller takes another type. So the arithmetic of a graph is proved while it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.export.graph import Graph
+from qleaky.export.numbers import Num, TooWide, exact, rounding_range, taken_range
 from qleaky.export.wires import Wire, integers, stored_range, wide
 from qleaky.fixed import Overflow, QFormat, Rounding
 from qleaky.integer.layers import Signal
 from qleaky.integer.signals import shifted
 
 MAX_EXPONENT = 100  # far inside the exponents of float32
-
-
-class TooWide(Exception):  # noqa: N818  no error: the caller takes a wider type
-    """A number that the carrier may not hold exactly."""
-
-
-@dataclass(frozen=True)
-class Num:
-    """A tensor whose value is i * 2**-bits for integers ``low`` <= i <= ``high``.
-
-    With ``solid`` only integers below that in magnitude are held exactly; of others the tensor, too, holds ``solid`` or more,
-    with the right sign. So it is with float32 sums beyond 2**24: enough for a state that saturates there anyway.
-    """
-
-    name: str
-    low: int
-    high: int
-    bits: int = 0
-    solid: int | None = None
-
-    @property
-    def magnitude(self) -> int:
-        """The largest absolute integer."""
-        return max(-self.low, self.high)
 
 
 class Carrier:
@@ -131,7 +107,9 @@ class Carrier:
         dtype = wide(wire)
         value, signal = integers(self.graph, wire, dtype), wire.signal
         if clip is not None:
-            value = self.graph.op("Clip", value, *(self.graph.constant(end, dtype) for end in clip))
+            room = np.iinfo(dtype)
+            ends = (min(max(end, int(room.min)), int(room.max)) for end in clip)
+            value = self.graph.op("Clip", value, *(self.graph.constant(end, dtype) for end in ends))
             signal = Signal(signal.shape, signal.frac_bits, *(np.array(end) for end in taken_range(signal, 0, 0, clip)))
         return Wire(value, dtype, signal)
 
@@ -233,28 +211,3 @@ class Carrier:
     def _op(self, kind: str, a: Num, b: Num, low: int, high: int, bits: int, name: str | None = None) -> Num:
         self.num("", low, high, bits)
         return self.num(self.graph.op(kind, a.name, b.name, name=name), low, high, bits)
-
-
-def exact(*numbers: Num) -> None:
-    """Refuse numbers that are not exact everywhere.
-
-    Raises:
-        TooWide: one is not.
-    """
-    if any(a.solid is not None for a in numbers):
-        raise TooWide
-
-
-def rounding_range(end: int, bits: int, rounding: Rounding) -> int:
-    """An end of the range of a rounded number, at most one too far out."""
-    if rounding is Rounding.HALF_EVEN:
-        return (end + (1 << (bits - 1))) >> bits
-    return -(-end >> bits) if rounding is Rounding.TOWARD_ZERO and end < 0 else end >> bits
-
-
-def taken_range(signal: Signal, shift: int, add: int, clip: tuple[int, int] | None = None) -> tuple[int, int]:
-    """The interval of a signal's integers, clipped, shifted left, plus ``add``."""
-    low, high = signal.low, signal.high
-    if clip is not None:
-        low, high = (min(max(end, clip[0]), clip[1]) for end in (low, high))
-    return (low << shift) + add, (high << shift) + add

@@ -12,11 +12,12 @@ import numpy as np
 
 from qleaky.errors import LoweringError
 from qleaky.export import dynamics_ops as rules
-from qleaky.export.carriers import Carrier, TooWide
+from qleaky.export.carriers import Carrier
 from qleaky.export.cells import Cell, Clip, Names
 from qleaky.export.float_carrier import Float32
 from qleaky.export.graph import Graph
 from qleaky.export.integer_carriers import Int32, Integers
+from qleaky.export.numbers import TooWide
 from qleaky.export.offset_cell import OffsetCell
 from qleaky.export.quantized_cells import QuantizedCell, VectorQuantizedCell
 from qleaky.export.wires import Wire

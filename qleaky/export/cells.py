@@ -9,8 +9,9 @@ import numpy as np
 
 from qleaky.dynamics import ResetMechanism, ResetTiming, resets_early, resets_late
 from qleaky.export import dynamics_ops as rules
-from qleaky.export.carriers import Carrier, Num
+from qleaky.export.carriers import Carrier
 from qleaky.export.graph import Graph
+from qleaky.export.numbers import Num
 from qleaky.export.wires import Wire, smallest_type
 from qleaky.integer import LIF
 from qleaky.integer.layers import Signal

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qleaky.dynamics import Compare, MulShift, RoundingSite, ShiftDecay
-from qleaky.export.carriers import Carrier, Num
+from qleaky.export.carriers import Carrier
+from qleaky.export.numbers import Num
 from qleaky.fixed import Overflow, Rounding
 from qleaky.integer import LIF, Synapse
 from qleaky.integer.layers import Signal

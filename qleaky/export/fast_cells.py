@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qleaky.dynamics import MulShift, ResetMechanism, ResetTiming, RoundingSite
-from qleaky.export.carriers import Carrier, TooWide
+from qleaky.export.carriers import Carrier
 from qleaky.export.cells import Cell, Clip, Names
 from qleaky.export.graph import Graph
+from qleaky.export.numbers import TooWide
 from qleaky.export.wires import Wire
 from qleaky.fixed import Overflow, Rounding
 from qleaky.integer import LIF

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qleaky.export.carriers import Carrier, Num, TooWide, exact
+from qleaky.export.carriers import Carrier
+from qleaky.export.numbers import Num, TooWide, exact
 from qleaky.export.wires import Wire, stored_range
 from qleaky.fixed import QFormat, Rounding
 

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from qleaky.errors import LoweringError
+from qleaky.errors import InputError, LoweringError
 
 OPSET, OPSET_INT2 = 21, 25
 IR_VERSION, IR_VERSION_INT2 = 10, 13
@@ -52,6 +52,8 @@ class Graph:
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """A node with one output; its name."""
+        if name:
+            self._claim(name)
         return self.ops(kind, inputs, [name or self.name(kind)], **attributes)[0]
 
     def ops(self, kind: str, inputs: tuple[str, ...], outputs: list[str], **attributes: Any) -> list[str]:
@@ -148,14 +150,19 @@ class Graph:
 
     def input(self, name: str, dtype: Any, shape: Shape) -> str:
         """A graph input."""
+        self._claim(name)
         self.proto.input.append(typed(name, dtype, shape))
-        self.root._taken.add(name)
         return name
 
     def output(self, name: str, value: str, dtype: Any, shape: Shape) -> None:
         """A graph output called ``name``, which is ``value``."""
         self.op("Identity", value, name=name)
         self.proto.output.append(typed(name, dtype, shape))
+
+    def _claim(self, name: str) -> None:
+        if name in self.root._taken:
+            raise InputError(f"Two values of the graph would be called {name!r}; give an input or a layer another name.")
+        self.root._taken.add(name)
 
     def describe(self, value: str, dtype: Any, shape: Shape) -> None:
         """Record type and shape of a value in the file."""

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qleaky.export.carriers import Carrier, Num
+from qleaky.export.carriers import Carrier
+from qleaky.export.numbers import Num
 from qleaky.fixed import QFormat, Rounding
 
 

@@ -80,7 +80,7 @@ class Unrolled:
         shapes = {state.layer: block.arithmetic.shape(state.layer) for state in block.states}
         later = [state for state in block.states if not block.starts_short(state.layer)]
         states = block.resume(graph, zeros(graph, self.batch() if later else "", later, shapes))
-        kept: dict[tuple[str, str], list[str]] = {key: [] for key in wanted}
+        kept: dict[tuple[str, str], list[str]] = {key: [] for key in sorted(wanted)}
         for t in range(T):
             step = block.step(graph, states, {key: tuple(p[t] for p in parts) for key, parts in pieces.items()}, f"/{t}")
             describe(graph, block, f"/{t}")

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from qleaky.dynamics import Compare
-from qleaky.export.carriers import Carrier, Num, TooWide
+from qleaky.export.carriers import Carrier
 from qleaky.export.cells import Clip, Emission, Names, States
 from qleaky.export.fast_cells import ROWS, FastCell
 from qleaky.export.float_carrier import Float32
 from qleaky.export.graph import Graph
+from qleaky.export.numbers import Num, TooWide
 from qleaky.export.wires import Wire, smallest_type
 from qleaky.fixed import QFormat, Rounding
 from qleaky.integer import LIF

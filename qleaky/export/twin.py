@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import onnx
@@ -38,7 +38,7 @@ def refuse_external_data(model: ModelProto, where: str) -> None:
     Raises:
         ArtefactError: naming the first.
     """
-    for tensor in _tensors(model.graph):
+    for tensor in _all_tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ArtefactError(
                 f"{where} keeps the numbers of {tensor.name!r} in another file; qleaky's files hold all of theirs. Export it "
@@ -46,15 +46,29 @@ def refuse_external_data(model: ModelProto, where: str) -> None:
             )
 
 
+def _all_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    for graph in (model.graph, *(g for info in model.training_info for g in (info.initialization, info.algorithm))):
+        yield from _tensors(graph)
+    for function in model.functions:
+        yield from _constants(function.node)
+
+
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for body in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _tensors(body)
+    yield from (part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices))
+    yield from _constants(graph.node)
+
+
+def _constants(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """The tensors in the attributes of nodes, and of the nodes of their bodies."""
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for body in (attribute.g, *attribute.graphs):
+            yield from _tensors(body)
 
 
 def metadata(model: ModelProto) -> dict[str, str]:
@@ -174,15 +188,16 @@ def _strip(graph: GraphProto, twin: GraphProto) -> None:
             del bodies[1].output[len(bodies[0].output) :]
 
 
-def same_graph(model: ModelProto, other: ModelProto) -> bool:
-    """Whether two models compute with the same nodes, weights and operator versions, whatever their metadata say."""
+def same_model(model: ModelProto, other: ModelProto) -> bool:
+    """Whether two models are the same in all they hold and say, but for the version of qleaky that wrote them."""
     bare = []
     for each in (model, other):
         copy = ModelProto()
-        copy.graph.CopyFrom(each.graph)
-        copy.opset_import.extend(each.opset_import)
+        copy.CopyFrom(each)
+        for entry in copy.metadata_props:
+            entry.value = "" if entry.key == "qleaky.version" else entry.value
         bare.append(copy.SerializeToString(deterministic=True))
-    return bare[0] == bare[1] and not model.functions
+    return bool(bare[0] == bare[1])
 
 
 def _first_line(error: BaseException) -> str:

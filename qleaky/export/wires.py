@@ -83,7 +83,8 @@ def integers(graph: Graph, wire: Wire, dtype: Any) -> str:
     if wire.pending is None:
         return wire.name if wire.dtype == dtype else graph.cast(wire.name, dtype)
     low, high = stored_range(wire)
-    room = dtype if dtype.itemsize >= 4 and holds(dtype, low, high) else wide(wire)
+    ends = min(low, int(wire.pending.min())), max(high, int(wire.pending.max()))
+    room = dtype if dtype.itemsize >= 4 and holds(dtype, *ends) else wide(wire)
     value = wire.name if wire.dtype == room else graph.cast(wire.name, room)
     value = graph.op("Add", value, graph.constant(wire.pending, room))
     return value if room == dtype else graph.cast(value, dtype)

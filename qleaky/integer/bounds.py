@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from qleaky.fixed import Overflow
-from qleaky.integer.layers import LIF, Add, Affine, AveragePool, Concat, Conv, Layer, Linear, MaxPool, Signal
+from qleaky.integer.graph import MAX_STEPS
+from qleaky.integer.layers import LIF, Add, Affine, AveragePool, Concat, Conv, Layer, Linear, MaxPool, Readout, Signal
 from qleaky.integer.lif import Synapse
 from qleaky.integer.lif_bounds import lif_bounds
 from qleaky.integer.proof import FLOAT32_EXACT, FLOAT64_EXACT, INT32_MAX, INT64_MAX, LayerBounds, Proof
-from qleaky.integer.signals import IntArray, as_integers, magnitude_product, magnitudes, shifted
+from qleaky.integer.signals import IntArray, as_integers, magnitude_product, magnitudes, printed, shifted
 
 __all__ = [
     "FLOAT32_EXACT",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-def prove(layers: Iterable[Layer], signals: dict[str, Signal]) -> Proof:
+def prove(layers: Iterable[Layer], signals: dict[str, Signal], readouts: Iterable[Readout] = ()) -> Proof:
     """Bound every layer and list what the bounds do not cover."""
     bounds, artefact, training = [], [], []
     for layer in layers:
@@ -40,7 +41,20 @@ def prove(layers: Iterable[Layer], signals: dict[str, Signal]) -> Proof:
         bounds.append(found)
         artefact += _artefact_reasons(layer, found)
         training += [_training_reason(b) for b in _parts(found) if not b.training_exact]
+    artefact += [_count_reason(readout, signals[readout.layer]) for readout in readouts if _overflows(readout, signals)]
     return Proof(tuple(bounds), tuple(artefact), tuple(training))
+
+
+def _overflows(readout: Readout, signals: dict[str, Signal]) -> bool:
+    """Whether a count may leave 64-bit integers in as many steps as a network may have; sums of membranes never do."""
+    return readout.kind == "spike_count" and signals[readout.layer].magnitude * MAX_STEPS > INT64_MAX
+
+
+def _count_reason(readout: Readout, emitted: Signal) -> str:
+    return (
+        f"layer {readout.layer!r}: it emits up to {printed(emitted.magnitude)} a step, and the sum over the {MAX_STEPS:,} "
+        f"steps that a network may run is more than 64-bit integers hold ({INT64_MAX}); use smaller graded spikes."
+    )
 
 
 def layer_bounds(layer: Layer, sources: list[Signal], output: Signal) -> LayerBounds | None:
@@ -131,8 +145,8 @@ def _where(b: LayerBounds) -> str:
 
 def _artefact_reasons(layer: Layer, bounds: LayerBounds) -> list[str]:
     reasons = [
-        f"{_where(b)}: an intermediate sum can reach {max(b.largest, b.output_bound)}, more than 64-bit integers hold "
-        f"({INT64_MAX})."
+        f"{_where(b)}: an intermediate sum can reach {printed(max(b.largest, b.output_bound))}, more than 64-bit "
+        f"integers hold ({INT64_MAX})."
         for b in _parts(bounds)
         if not b.integer_exact
     ]
@@ -143,8 +157,9 @@ def _artefact_reasons(layer: Layer, bounds: LayerBounds) -> list[str]:
     declared = layer.accumulator_bits if isinstance(layer, (Linear, Conv)) else None
     if declared is not None and declared < bounds.accumulator_bits:
         reasons.append(
-            f"{_where(bounds)}: it declares an accumulator of {declared} bits, but its sums can reach {bounds.accumulate} and "
-            f"need {bounds.accumulator_bits}; use a wider accumulator, fewer weight bits, or smaller fan-in."
+            f"{_where(bounds)}: it declares an accumulator of {declared} bits, but its sums can reach "
+            f"{printed(bounds.accumulate)} and need {bounds.accumulator_bits}; use a wider accumulator, fewer weight bits, or "
+            f"smaller fan-in."
         )
     return reasons
 
@@ -162,15 +177,15 @@ def _overflow_reason(part: LIF | Synapse, bounds: LayerBounds) -> list[str]:
 def _training_reason(b: LayerBounds) -> str:
     if b.input_bound > FLOAT32_EXACT:
         return (
-            f"{_where(b)}: its input can reach {b.input_bound}, more than the float32 in which torch passes it holds "
+            f"{_where(b)}: its input can reach {printed(b.input_bound)}, more than the float32 in which torch passes it holds "
             f"exactly ({FLOAT32_EXACT}); use an input format of fewer bits."
         )
     if not b.exponents_fit:
         return (
-            f"{_where(b)}: its numbers have {b.finest_bits} fractional bits and reach {b.training_bound}, which leaves "
-            f"the exponents of float32; rescale its weights."
+            f"{_where(b)}: its numbers have {b.finest_bits} fractional bits and reach {printed(b.training_bound)}, which "
+            f"leaves the exponents of float32; rescale its weights."
         )
     return (
-        f"{_where(b)}: in training an intermediate sum can reach {b.training_bound}, more than {b.training_carrier} "
-        f"holds exactly ({b.training_limit}); use fewer weight or state bits, or smaller fan-in."
+        f"{_where(b)}: in training an intermediate sum can reach {printed(b.training_bound)}, more than "
+        f"{b.training_carrier} holds exactly ({b.training_limit}); use fewer weight or state bits, or smaller fan-in."
     )

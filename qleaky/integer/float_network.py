@@ -16,11 +16,11 @@ from qleaky.errors import InputError
 from qleaky.fixed import Overflow, QFormat, Rounding, as_array
 from qleaky.integer import storage
 from qleaky.integer.bounds import Proof
+from qleaky.integer.float_checks import check_floats, check_golden
 from qleaky.integer.graph import Ends, by_name, check_batches, check_structure, moving, whole
 from qleaky.integer.layers import Delay, Readout, Shaping, TimeMode
 from qleaky.integer.shaping import AveragePool
 from qleaky.integer.signals import Signal
-from qleaky.integer.weighted import fits
 from qleaky.integer.windows import Pads, Window, check_rank, window_output
 
 FloatArray = NDArray[Any]
@@ -55,6 +55,8 @@ class FloatLinear(_OneInput, frozen=True, kw_only=True, tag="float_linear", eq=F
         """(..., in) -> (..., out)."""
         if not shape or self.weight.ndim != 2 or shape[-1] != self.weight.shape[1]:
             raise InputError(f"layer {self.name!r}: weight of shape {self.weight.shape} cannot take a sample of shape {shape}.")
+        check_floats(self.name, self.weight.shape, weight=self.weight)
+        check_floats(self.name, self.weight.shape[:1], bias=self.bias)
         return (*shape[:-1], self.weight.shape[0])
 
 
@@ -76,6 +78,11 @@ class FloatConv(_OneInput, frozen=True, kw_only=True, tag="float_conv", eq=False
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(C, ...) -> (out, ...)."""
         check_rank(self.name, self.window, shape)
+        check_floats(self.name, self.weight.shape, weight=self.weight)
+        check_floats(self.name, self.weight.shape[:1], bias=self.bias)
+        out, per_group = self.weight.shape[:2]
+        if self.groups < 1 or out % self.groups or per_group * self.groups != shape[0]:
+            raise InputError(f"layer {self.name!r}: {self.groups} groups of {per_group} channels cannot take {shape[0]}.")
         return (self.weight.shape[0], *window_output(self.name, self.window, shape[1:]))
 
 
@@ -87,9 +94,7 @@ class FloatAffine(_OneInput, frozen=True, kw_only=True, tag="float_affine", eq=F
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The same."""
-        for numbers in (self.scale, self.bias):
-            if numbers is not None and not fits(numbers.shape, shape):
-                raise InputError(f"layer {self.name!r}: numbers of shape {numbers.shape} do not fit a sample of shape {shape}.")
+        check_floats(self.name, shape, scale=self.scale, bias=self.bias)
         return shape
 
 
@@ -111,6 +116,9 @@ class FloatLIF(_OneInput, frozen=True, kw_only=True, tag="float_lif", eq=False):
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The same."""
+        check_floats(self.name, shape, beta=self.beta, theta=self.theta, graded=self.graded)
+        if self.levels is not None:
+            check_floats(self.name, (self.levels.size,), levels=self.levels)
         return shape
 
 
@@ -137,7 +145,8 @@ class FloatNetwork(msgspec.Struct, Ends[FloatInput], frozen=True, kw_only=True, 
 
     def __post_init__(self) -> None:
         check_structure(self.num_steps, self.inputs, self.layers, self.readouts, (lif.name for lif in self.lif_layers))
-        self.shapes  # noqa: B018  computing them checks every layer
+        shapes = {lif.name: self.shapes[lif.name] for lif in self.lif_layers}  # computing them checks every layer
+        check_golden(self.inputs, self.num_steps, shapes, self.golden)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

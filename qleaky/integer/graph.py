@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qleaky.errors import InputError
 from qleaky.integer.layers import OUTPUT_NAMES, READOUTS, Delay, Readout, check_batch
 from qleaky.integer.lif import LIF
+from qleaky.integer.signals import check_size
 
 MAX_STEPS = 1_000_000
 Batch = NDArray[Any]
@@ -98,6 +99,7 @@ def check_structure(
             raise InputError(
                 f"input {source.name!r} has shape {source.shape}; every axis of a sample has at least one element."
             )
+        check_size(source.shape)
     _check_order(inputs, layers)
     if not readouts:
         raise InputError("A network has at least one readout; otherwise nothing leaves it.")

@@ -10,7 +10,7 @@ import numpy as np
 from qleaky.dynamics import Compare, Decay, MulShift, ResetMechanism, ResetTiming, RoundingSite, choice, lowest_threshold
 from qleaky.errors import InputError
 from qleaky.fixed import Overflow, QFormat, Rounding
-from qleaky.integer.signals import IntArray, Signal, as_integers
+from qleaky.integer.signals import IntArray, Signal, as_integers, check_grid
 from qleaky.integer.weighted import fits
 
 
@@ -96,6 +96,7 @@ class LIF(msgspec.Struct, frozen=True, kw_only=True, tag="lif", eq=False):
     def _check_emission(self) -> None:
         if not 0 <= self.input_shift <= 31:
             raise InputError(f"layer {self.name!r}: input_shift={self.input_shift}; the current moves up by 0 to 31 bits.")
+        check_grid(self.name, graded_frac_bits=self.graded_frac_bits)
         if self.graded is not None:
             self._check_codes("graded", self.graded, -(1 << 31), (1 << 31) - 1)
         if not 1 <= self.max_spikes <= 1 << 15:

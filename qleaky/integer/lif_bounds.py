@@ -24,7 +24,8 @@ def lif_bounds(layer: LIF, x: Signal) -> LayerBounds:
         step  = 2**k * (m * max|U| / 2**n + max|I| + n_max * |theta|) + h
 
     max|U| is that of the states that a neuron can reach from zero (:func:`qleaky.integer.reach.reach`): at most, and often
-    less than, what its format holds. With a synapse, I is the synaptic current.
+    less than, what its format holds. With a synapse, I is the synaptic current. A step is at least one code of the state and
+    one of the current at k extra bits, even where both stay zero: these are what its shifts multiply by.
     """
     current, synapse = Interval(x.lows, x.highs), None
     entering = x.magnitude
@@ -43,6 +44,7 @@ def _part_bounds(name: str, part: LIF | Synapse, current: Interval, shift: int) 
     found = reach(part, current, shift)
     terms = _terms(part, current, shift, found)
     decay, step = int(terms.decay.max()), int(terms.sums.max()) + _half(k, part.rounding)
+    step = max(step, 1 << k, 1 << (k - shift))
     least = int(np.maximum(terms.decay, terms.sums).min())
     carried = _relieved(part, max(decay, step), decay, terms.taken, k)
     mems = [int(end) for bounds in (found.state, found.charged) for end in (bounds.low.min(), bounds.high.max())]

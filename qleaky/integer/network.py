@@ -71,7 +71,7 @@ class IntegerNetwork(msgspec.Struct, Ends[Input], frozen=True, kw_only=True, tag
     @cached_property
     def proof(self) -> Proof:
         """The bounds of every layer, and whether bit-for-bit is a theorem."""
-        return prove(self.layers, self.signals)
+        return prove(self.layers, self.signals, self.readouts)
 
     @cached_property
     def digest(self) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay, resets_early, resets_late
 from qleaky.fixed import Overflow, Rounding, round_shift, round_shift_array
 from qleaky.integer.lif import LIF, Synapse, decay_bits
-from qleaky.integer.signals import INT64_SAFE, IntArray
+from qleaky.integer.signals import INT64_SAFE, IntArray, magnitudes
 
 STEPS = 64
 NARROWING = 16
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     @property
     def magnitude(self) -> IntArray:
         """The largest absolute integer, elementwise."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
+        return magnitudes(self.low, self.high)
 
 
 class Reach(NamedTuple):

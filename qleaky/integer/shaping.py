@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from qleaky.errors import InputError
-from qleaky.integer.signals import Signal, shifted
+from qleaky.integer.signals import Signal, check_grid, printed, shifted
 from qleaky.integer.windows import Pads, Window, check_rank, meets_input, padded_to_zero, window_output
 
 
@@ -48,6 +48,7 @@ class AveragePool(_OneInput, frozen=True, kw_only=True, tag="average_pool"):
         check_rank(self.name, self.window, x.shape)
         if self.divisor_bits is None:
             raise InputError(f"layer {self.name!r}: divisor {self.divisor} is no power of two, so averages leave the grid.")
+        check_grid(self.name, divisor_bits=self.divisor_bits)
         lows, highs = padded_to_zero(self.window, *x.per_channel())
         shape = (x.shape[0], *window_output(self.name, self.window, x.shape[1:]))
         taps = math.prod(self.kernel)
@@ -176,6 +177,9 @@ class Delay(_OneInput, frozen=True, kw_only=True, tag="delay"):
 
     def output(self) -> Signal:
         """The declared signal."""
+        check_grid(self.name, frac_bits=self.frac_bits)
+        if min(self.shape, default=1) < 1:
+            raise InputError(f"layer {self.name!r}: shape {self.shape}; every axis of a sample has at least one element.")
         if not self.low <= 0 <= self.high:
             raise InputError(f"layer {self.name!r}: the range {self.low} to {self.high} lacks the zero it begins with.")
         return Signal(self.shape, self.frac_bits, np.array(self.low), np.array(self.high))
@@ -186,5 +190,6 @@ class Delay(_OneInput, frozen=True, kw_only=True, tag="delay"):
         if not same or source.low < self.low or source.high > self.high:
             raise InputError(
                 f"layer {self.name!r}: it declares shape {self.shape}, {self.frac_bits} fractional bits and {self.low} to "
-                f"{self.high}, but {self.input!r} emits {source.shape}, {source.frac_bits} and {source.low} to {source.high}."
+                f"{self.high}, but {self.input!r} emits {source.shape}, {source.frac_bits} and "
+                f"{printed(source.low)} to {printed(source.high)}."
             )

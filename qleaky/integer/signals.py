@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qleaky.errors import InputError
+
 IntArray = NDArray[Any]
 INT64_SAFE = 1 << 62
+MAX_ELEMENTS = 1 << 25
+MAX_GRID_BITS = 256
 _BLOCK = 1 << 17
 
 
@@ -26,6 +31,7 @@ class Signal:
     highs: IntArray
 
     def __post_init__(self) -> None:
+        check_size(self.shape)
         for name in ("lows", "highs"):
             object.__setattr__(self, name, as_integers(getattr(self, name)))
 
@@ -55,6 +61,24 @@ class Signal:
         return lows.min(axis=axes, keepdims=True), highs.max(axis=axes, keepdims=True)
 
 
+def printed(number: int) -> str:
+    """A number for a message; a power of two near it where nobody would read its digits."""
+    return str(number) if number.bit_length() <= 256 else f"about 2**{number.bit_length()}"
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Refuse samples that no memory would hold."""
+    if (size := math.prod(shape)) > MAX_ELEMENTS:
+        raise InputError(f"A sample of shape {shape} has {printed(size)} elements, more than {MAX_ELEMENTS:,}; use less.")
+
+
+def check_grid(name: str, **bits: int) -> None:
+    """Refuse a grid so fine or coarse that shifting numbers to it takes more than any use of them does."""
+    for what, value in bits.items():
+        if not -MAX_GRID_BITS <= value <= MAX_GRID_BITS:
+            raise InputError(f"layer {name!r}: {what}={value}; a grid has -{MAX_GRID_BITS} to {MAX_GRID_BITS} fractional bits.")
+
+
 def as_integers(values: Any) -> IntArray:
     """Integers as int64 where all of them are far from its limits, else as unbounded Python integers."""
     array = np.asarray(values)
@@ -72,7 +96,10 @@ def shifted(values: IntArray, bits: int) -> IntArray:
 
 def magnitudes(lows: IntArray, highs: IntArray) -> IntArray:
     """The largest absolute integer of each interval."""
-    return np.maximum(np.abs(as_integers(lows)), np.abs(as_integers(highs)))
+    lows, highs = as_integers(lows), as_integers(highs)
+    if object in (lows.dtype, highs.dtype):  # without an axis NumPy gives Python integers, and takes them for int64
+        return as_integers(np.maximum(*(np.asarray(np.abs(ends), object) for ends in (lows, highs))))
+    return np.maximum(np.abs(lows), np.abs(highs))
 
 
 def absolute_sums(weight: IntArray) -> IntArray:

@@ -18,6 +18,8 @@ from qleaky.errors import ArtefactError, QleakyError
 
 VERSION = 2
 KEY = "qleaky"
+DAMAGE = (msgspec.MsgspecError, QleakyError, LookupError, AttributeError, TypeError, ValueError)
+TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)  # numbers and structures that no network has
 Network = TypeVar("Network")
 
 
@@ -78,7 +80,7 @@ def load(kind: type[Network], path: str | os.PathLike[str]) -> Network:
 
     try:
         network = msgspec.json.Decoder(kind, dec_hook=give).decode(header.network)
-    except (msgspec.MsgspecError, QleakyError, KeyError, TypeError, ValueError) as error:
+    except (*DAMAGE, *TOO_MUCH) as error:
         raise ArtefactError(f"{path} does not hold a valid {getattr(kind, '__name__', 'network')}: {error}") from error
     same = msgspec.json.decode(flatten(network)[0]) == msgspec.json.decode(header.network)  # no unknown and no missing field
     if not same or digest(network) != header.digest:
@@ -105,5 +107,5 @@ def _read(path: str | os.PathLike[str]) -> tuple[Header, dict[str, np.ndarray[An
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
         return msgspec.json.decode(metadata[KEY], type=Header), tensors
-    except (SafetensorError, msgspec.MsgspecError, KeyError, UnicodeDecodeError, ValueError) as error:
+    except (SafetensorError, *DAMAGE, *TOO_MUCH) as error:
         raise ArtefactError(f"{path} is not a .qleaky file, or is damaged: {error}.") from error

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from qleaky.errors import InputError
-from qleaky.integer.signals import IntArray, Signal, as_integers, interval_product, shifted
+from qleaky.integer.signals import IntArray, Signal, as_integers, check_grid, interval_product, shifted
 from qleaky.integer.windows import Pads, Window, check_rank, padded_to_zero, window_output
 
 
@@ -35,6 +35,7 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True, tag="linear", eq=False):
     def output(self, x: Signal) -> Signal:
         """Shape, grid and range of the result, from the worst case of every output channel."""
         check_codes(self.name, weight=self.weight, bias=self.bias)
+        check_grid(self.name, weight_frac_bits=self.weight_frac_bits)
         if not x.shape or self.weight.ndim != 2 or x.shape[-1] != self.weight.shape[1]:
             raise InputError(
                 f"layer {self.name!r}: weight of shape {self.weight.shape} cannot take an input of shape {x.shape}; "
@@ -79,6 +80,7 @@ class Conv(msgspec.Struct, frozen=True, kw_only=True, tag="conv", eq=False):
     def output(self, x: Signal) -> Signal:
         """Shape, grid and range of the result, from the worst case of every output channel; padding adds zeros."""
         check_codes(self.name, weight=self.weight, bias=self.bias)
+        check_grid(self.name, weight_frac_bits=self.weight_frac_bits)
         check_rank(self.name, self.window, x.shape)
         out, per_group = self.weight.shape[:2]
         if self.groups < 1 or out % self.groups or per_group * self.groups != x.shape[0]:
@@ -130,6 +132,12 @@ class Affine(msgspec.Struct, frozen=True, kw_only=True, tag="affine", eq=False):
     def output(self, x: Signal) -> Signal:
         """Shape, grid and range of the result."""
         check_codes(self.name, scale=self.scale, bias=self.bias)
+        check_grid(self.name, scale_frac_bits=self.scale_frac_bits)
+        if self.scale is None and self.scale_frac_bits < 0:
+            raise InputError(
+                f"layer {self.name!r}: scale_frac_bits={self.scale_frac_bits} without a scale; a scale of 1 has no code on a "
+                f"grid coarser than that. Pass 0 or more."
+            )
         for what, codes in (("scale", self.scale), ("bias", self.bias)):
             if codes is not None and not fits(codes.shape, x.shape):
                 raise InputError(
@@ -139,7 +147,7 @@ class Affine(msgspec.Struct, frozen=True, kw_only=True, tag="affine", eq=False):
         bias = as_integers(0 if self.bias is None else self.bias).astype(object)
         if self.scale is None:
             scale = shifted(np.array(1), self.scale_frac_bits).astype(object)
-        ends = scale * x.lows.astype(object) + bias, scale * x.highs.astype(object) + bias
+        ends = [np.asarray(scale * bound.astype(object) + bias, object) for bound in (x.lows, x.highs)]
         low, high = np.minimum(*ends), np.maximum(*ends)
         return Signal(x.shape, x.frac_bits + self.scale_frac_bits, as_integers(low), as_integers(high))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qleaky.errors import InputError
-from qleaky.integer.signals import IntArray
+from qleaky.integer.signals import MAX_ELEMENTS, IntArray
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -46,6 +46,10 @@ def window_output(name: str, window: Window, sizes: tuple[int, ...]) -> tuple[in
             raise InputError(
                 f"layer {name!r}: a kernel of {window.kernel} does not fit into {sizes} with padding {window.pads}."
             )
+        if size + before + after > MAX_ELEMENTS:
+            raise InputError(
+                f"layer {name!r}: padding {window.pads} makes an axis longer than {MAX_ELEMENTS:,}; use less of it."
+            )
         lengths.append(room // stride + 1)
     return tuple(lengths)
 
@@ -54,8 +58,8 @@ def meets_input(window: Window, sizes: tuple[int, ...]) -> bool:
     """Whether every window has a tap inside the input, and not padding alone."""
     for size, kernel, stride, (before, after), dilation in zip(sizes, *window, strict=True):
         starts = np.arange(0, size + before + after - dilation * (kernel - 1), stride) - before
-        taps = starts[:, None] + np.arange(kernel) * dilation
-        if not ((taps >= 0) & (taps < size)).any(axis=1).all():
+        first = np.maximum(-(starts // dilation), 0)  # the first tap that is not before the input
+        if not ((first < kernel) & (starts + first * dilation < size)).all():
             return False
     return True
 

@@ -40,8 +40,8 @@ def lower(
         net: the network. Forward may compute one step, its states threaded through arguments and results or hidden in the
             layers; loop over a sequence or over a static input; or use ``Leaky.sequence``.
         sample_input: what ``net.forward`` takes: a tensor, or a tuple of all its arguments.
-        num_steps: T, where forward is one step; None where forward takes the whole sequence (T, B, ...), or one input for
-            all steps, and runs all steps itself.
+        num_steps: T, where forward is one step; None where forward takes the whole sequence, (T, B, ...) or (B, T, ...), or
+            one input for all steps, and runs all steps itself. The contract is time first in any case.
         time: "sequence" where every step has an input of its own (the default), "static" where all steps have the same.
         input_format: "spikes", or the :class:`~qleaky.QFormat` of the inputs, or a dict of them by name for several inputs;
             None infers it from a quantizer that the network applies to its input.

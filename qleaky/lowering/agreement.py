@@ -36,7 +36,7 @@ def check_against_torch(net: nn.Module, graph: StepGraph, network: IntegerNetwor
     codes, values = _random_inputs(network.inputs, steps, like)
     recorded = record(net, graph, values, steps)
     if isinstance(network, IntegerNetwork) and network.proof.exact:
-        _check_codes(msgspec.structs.replace(network, num_steps=steps), codes, recorded)
+        _check_codes(msgspec.structs.replace(network, num_steps=steps), codes, recorded, graph.call.kept)
     else:
         check_steps(graph, values, recorded)
 
@@ -62,11 +62,11 @@ def _random_inputs(inputs: Sequence[Input | FloatInput], steps: int, like: Tenso
     return codes, values
 
 
-def _check_codes(network: IntegerNetwork, codes: Arrays, recorded: TorchRecording) -> None:
+def _check_codes(network: IntegerNetwork, codes: Arrays, recorded: TorchRecording, kept: tuple[str, ...]) -> None:
     reference = run(network, codes)
     for lif in network.lif_layers:
         mem = np.ldexp(recorded.membranes[lif.name].cpu().double().numpy(), lif.state.frac_bits)
         spk = np.ldexp(recorded.spikes[lif.name].cpu().double().numpy(), lif.graded_frac_bits)
         wrong = (mem != reference.membranes[lif.name]) | (spk != reference.spikes[lif.name])
         if wrong.any():
-            raise LoweringError(disagreement(lif.name, int(np.argwhere(wrong)[0][0])))
+            raise LoweringError(disagreement(lif.name, int(np.argwhere(wrong)[0][0]), kept))

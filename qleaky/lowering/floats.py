@@ -133,6 +133,8 @@ def _golden(net: nn.Module, graph: StepGraph, num_steps: int, times: dict[str, T
     inputs: dict[str, Tensor] = {}
     for each in graph.inputs:
         value: Tensor = arguments[each.position]
+        if graph.call.batch_first and not each.static:
+            value = value.transpose(0, 1)
         repeated = graph.call.mode == "step" and times[each.name] == "sequence"
         inputs[each.name] = torch.stack([value] * num_steps) if repeated else value
     recorded = record(net, graph, inputs, num_steps)

@@ -69,7 +69,7 @@ def _weights(stage: Stage, x: Signal, reasons: list[str]) -> dict[str, Any] | No
     if grid is None:
         reasons.append(
             f"layer {stage.name!r}: weights are not on a power-of-two grid of at most {WEIGHT_BITS} bits; use "
-            f"qleaky.QuantLinear."
+            f"{_quantized(stage)}."
         )
         return None
     shared = _with_bias(stage, offset, *grid, x, reasons)
@@ -89,13 +89,22 @@ def _with_bias(
     grid = codes_on_grid(bias, BIAS_BITS)
     if grid is None:
         reasons.append(
-            f"layer {stage.name!r}: the bias is not on a power-of-two grid of at most {BIAS_BITS} bits; use qleaky.QuantLinear."
+            f"layer {stage.name!r}: the bias is not on a power-of-two grid of at most {BIAS_BITS} bits; use "
+            f"{_quantized(stage)}."
         )
         return None
     finer = grid[1] - (frac_bits + x.frac_bits)
     if not grid[0].any():
         finer = 0
     if not -BIAS_BITS < finer <= BIAS_BITS - WEIGHT_BITS:
-        reasons.append(f"layer {stage.name!r}: weights and bias are too far apart for one grid; use qleaky.QuantLinear.")
+        reasons.append(f"layer {stage.name!r}: weights and bias are too far apart for one grid; use {_quantized(stage)}.")
         return None
     return codes << max(finer, 0), grid[0] << max(-finer, 0), frac_bits + max(finer, 0)
+
+
+def _quantized(stage: Stage) -> str:
+    """The layer to train with instead."""
+    if stage.node.kind == "linear":
+        return "qleaky.QuantLinear"
+    axes = len(stage.node["stride"]) if stage.node.kind == "conv" else 2
+    return f"brevitas.nn.QuantConv{axes}d with weight_quant=Int8WeightPerTensorFixedPoint"

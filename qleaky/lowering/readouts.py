@@ -66,8 +66,20 @@ def _shown(layer: str, graph: StepGraph) -> Any:
         if kind in shown:
             return kind
     if shown or None in graph.returned:
-        raise LoweringError(
-            f"forward returns values of {layer!r} that it computed further, or all its membranes. Say what leaves the network "
-            f"with readout='spikes', 'spike_count', 'membrane_mean' or 'last_membrane'."
-        )
+        choice = ", ".join(map(repr, READOUTS))
+        raise LoweringError(f"{_returned(layer, graph)} Say what leaves the network with readout={choice}.")
     return "spikes"
+
+
+def _returned(layer: str, graph: StepGraph) -> str:
+    """What forward returns, which no readout is, and what comes closest."""
+    if any(r is not None and r.neurons == layer for r in graph.returned):
+        return (
+            f"forward returns the membranes of {layer!r} at every step, which is no readout: export_onnx(..., probe=True) "
+            f"gives them beside one, as output {layer}.mem."
+        )
+    made = "; ".join(graph.computed) or "it is no layer's spikes or membranes"
+    return (
+        f"forward returns values of {layer!r} that it computed further ({made}), which is left to you; for a class put "
+        f"':argmax' behind a readout."
+    )

@@ -40,7 +40,7 @@ def check_steps(graph: StepGraph, inputs: dict[str, Tensor], recorded: TorchReco
     for neurons in graph.neurons:
         wrong = _wrong(neurons, steps, recorded)
         if bool(wrong.any()):
-            raise LoweringError(disagreement(neurons.name, int(wrong.nonzero()[0][0])))
+            raise LoweringError(disagreement(neurons.name, int(wrong.nonzero()[0][0]), graph.call.kept))
 
 
 def _wrong(neurons: Neurons, steps: _Steps, recorded: TorchRecording) -> Tensor:
@@ -59,8 +59,14 @@ def _wrong(neurons: Neurons, steps: _Steps, recorded: TorchRecording) -> Tensor:
     return wrong if float(flipped.double().mean()) < MOST_FLIPPED else wrong | flipped
 
 
-def disagreement(name: str, step: int) -> str:
-    """The message for a layer that the graph does not describe."""
+def disagreement(name: str, step: int, kept: tuple[str, ...]) -> str:
+    """The message for a layer that the graph does not describe; ``kept`` are attributes in which forward stores tensors."""
+    if kept:
+        return (
+            f"layer {name!r} computes something else in torch than its settings say, first at step {step} of a random input: "
+            f"forward stores tensors in {', '.join(kept)}, and what it reads from there in the next call is no state that can "
+            f"be seen. Take it as an argument, such as forward(self, x, spk), and return the new one in the same order."
+        )
     return (
         f"layer {name!r} computes something else in torch than its settings say, first at step {step} of a random input: does "
         f"forward depend on the values, on earlier calls, or change what layers return?"

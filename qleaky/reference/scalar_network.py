@@ -55,7 +55,7 @@ def _pairs(network: IntegerNetwork, codes: Any) -> list[tuple[Input, Any]]:
 
 def _over_time(source: Input, codes: Any, num_steps: int) -> list[Integers]:
     """The integers c - zero_point of every step."""
-    values = integers(codes) - source.format.zero_point
+    values = integers(integers(codes) - source.format.zero_point)
     still = source.time == "static" and values.ndim == len(source.shape)
     return [integers(values)] * num_steps if still else [integers(step) for step in values]
 

@@ -111,7 +111,7 @@ def run(network: IntegerNetwork, inputs: Any) -> Recording:
             inputs takes a dict by name, or a tuple in their order.
 
     Raises:
-        InputError: inputs that the network cannot take (:meth:`IntegerNetwork.encode` says which).
+        InputError: inputs that the network cannot take (:meth:`IntegerNetwork.encode` says which), or more than memory holds.
         LoweringError: sums that 64-bit integers cannot hold.
     """
     stepper = Stepper(network)
@@ -131,4 +131,11 @@ def run(network: IntegerNetwork, inputs: Any) -> Recording:
 
 
 def _records(num_steps: int, like: Values) -> Values:
-    return {name: np.empty((num_steps, *state.shape), np.int64) for name, state in like.items()}
+    try:
+        return {name: np.empty((num_steps, *state.shape), np.int64) for name, state in like.items()}
+    except MemoryError as error:
+        numbers = num_steps * sum(state.size for state in like.values())
+        raise InputError(
+            f"{num_steps:,} steps record {numbers:,} numbers, more than there is memory for; pass fewer samples, or take "
+            f"single steps with qleaky.reference.Stepper."
+        ) from error

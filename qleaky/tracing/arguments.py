@@ -26,7 +26,10 @@ def place_arguments(trace: Trace, symbols: Symbols, problems: Problems, mode: Mo
     inputs = []
     for position, argument in enumerate(trace.arguments):
         if any(isinstance(part, Tensor) for part in flat_tensors(argument.value)) and not isinstance(argument.value, Tensor):
-            problems.add(f"argument {argument.name!r} holds several tensors; make each an argument of forward of its own.")
+            problems.add(
+                f"argument {argument.name!r} holds several tensors; make each an argument of forward of its own, or write "
+                f"*{argument.name} in forward and pass (x, *{argument.name})."
+            )
         if argument.number in mems:
             if mode != "step" and bool(argument.value.any()):
                 problems.add(f"{argument.name} is not zero in sample_input; an exported network starts at zero.")

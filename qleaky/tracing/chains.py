@@ -91,7 +91,8 @@ class Chains:
                 f"it out."
             )
         elif source is not None and source.layout is not Layout.SEQUENCE:
-            self.problems.add(f"{event.where}: sequence takes (T, B, ...); here it is given one step or merged steps.")
+            what = "(B, T, ...); transpose(0, 1) it" if source.layout is Layout.BATCH_FIRST else "one step or merged steps"
+            self.problems.add(f"{event.where}: sequence takes (T, B, ...); here it is given {what}.")
         self.steps = int(event.shapes[0][0]) if self.mode == "static" else self.steps
         self.symbols.num_steps = self.symbols.num_steps or self.steps
         chain.inputs += [source.node if source is not None else self.nodes.make("unknown", shape=())] * max(self.steps, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ class Trace:
     """One forward pass: its arguments, its events, the numbers of the tensors it returned (-1 for others).
 
     ``reads`` are functions that made Python values of the data, ``changes`` what forward did to the network in words, and
-    ``edited`` the layers whose membrane it set itself.
+    ``edited`` the layers whose membrane it set itself; ``kept`` names tensors that it stored in attributes. ``arguments`` are
+    time first, also where forward takes them ``batch_first``.
     """
 
     arguments: tuple[Argument, ...]
@@ -114,4 +115,5 @@ class Trace:
     reads: tuple[Event, ...]
     changes: tuple[str, ...]
     edited: frozenset[str]
-    used: frozenset[int] = field(default_factory=frozenset)
+    kept: tuple[str, ...] = ()
+    batch_first: bool = False

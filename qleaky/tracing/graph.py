@@ -49,12 +49,18 @@ class State:
 
 @dataclass(frozen=True)
 class Call:
-    """How to run the network by its own forward: the mode, all arguments, states, and in which order neurons are called."""
+    """How to run the network by its own forward: the mode, all arguments, states, and in which order neurons are called.
+
+    With ``batch_first`` forward takes (B, T, ...) where the graph has (T, B, ...). ``kept`` are attributes that it stores
+    tensors in.
+    """
 
     mode: Mode
     arguments: tuple[Any, ...]
     states: tuple[State, ...]
     order: dict[str, tuple[str, ...]]
+    batch_first: bool = False
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Returned:
 class StepGraph:
     """What one time step does. ``num_steps`` is T where forward runs whole sequences; None where it is one step.
 
-    ``returned`` says what forward returns, None for what no readout is.
+    ``returned`` says what forward returns, None for what no readout is; ``computed`` says in words how that was made.
     """
 
     inputs: tuple[GraphInput, ...]
@@ -77,6 +83,7 @@ class StepGraph:
     num_steps: int | None
     returned: tuple[Returned | None, ...]
     call: Call
+    computed: tuple[str, ...] = ()
 
     def skeleton(self) -> Any:
         """What must be the same for every batch size."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qleaky.tracing.events import Event, Ref
-from qleaky.tracing.symbols import BATCHES, Handler, Layout, Symbol, Symbols, Unsupported, constant
+from qleaky.tracing.symbols import BATCHES, Handler, Symbol, Symbols, Unsupported, constant
 
 TABLE: dict[str, Handler] = {}
 H = TypeVar("H", bound=Handler)
@@ -161,8 +161,8 @@ def over_time(symbols: Symbols, event: Event) -> Symbol:
     """A sum or mean over all steps: a readout, if nothing but forward's result depends on it."""
     source = symbols.of(event.refs[0])
     dim = event.argument(1, "dim")
-    first = dim in (0, (0,), [0]) and not event.argument(2, "keepdim", False)
-    if source.layout is not Layout.SEQUENCE or not first:
+    axis = source.layout.time_axis
+    if axis is None or dim not in (axis, (axis,), [axis]) or event.argument(2, "keepdim", False):
         raise symbols.refuse(event, f"{event.name} along axes of a sample cannot be exported; use a Linear layer or a pool.")
     return Symbol(symbols.nodes.make(f"time_{event.name}", source.node, shape=source.node.shape, where=event.where))
 

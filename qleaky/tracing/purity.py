@@ -29,6 +29,21 @@ def changes(net: nn.Module, network: nn.Module) -> Iterator[str]:
             yield f"layer {name!r} is in training mode although the network was set to eval(); see its train() and forward."
 
 
+def kept(net: nn.Module, network: nn.Module) -> Iterator[str]:
+    """Attributes in which forward stored tensors: what it reads from them in a later call, no graph shows."""
+    before = dict(_stored_tensors(net))
+    for name, tensor in _stored_tensors(network):
+        if name not in before or not _equal(tensor, before[name]):
+            yield name
+
+
+def _stored_tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for path, module in net.named_modules():
+        if not is_leaf(module):
+            found = ((name, value) for name, value in vars(module).items() if isinstance(value, Tensor))
+            yield from ((f"{path}.{name}".lstrip("."), value) for name, value in found)
+
+
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """All parameters, and the buffers of the user's own modules and of the neurons, but for their membranes."""
     yield from net.named_parameters()

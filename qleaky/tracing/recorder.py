@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,17 +14,18 @@ from qleaky.surrogate import disabled
 from qleaky.tracing.events import Argument, Trace
 from qleaky.tracing.observer import flat_tensors, recorded_copy
 from qleaky.tracing.operations import RANDOM
-from qleaky.tracing.purity import changes
+from qleaky.tracing.purity import changes, kept
 from qleaky.tracing.random_state import generators, undisturbed
 from qleaky.tracing.recording import Recorder
 
 
-def trace(net: nn.Module, sample: Any) -> Trace:
+def trace(net: nn.Module, sample: Any, batch_first: bool = False) -> Trace:
     """Run a copy of ``net`` once on ``sample`` and record what happens; the network itself is not changed.
 
     Args:
         net: the user's network.
         sample: what ``forward`` takes: a tensor, or a tuple of all its arguments.
+        batch_first: forward takes (B, T, ...) where ``sample`` holds (T, B, ...).
 
     Raises:
         LoweringError: the network cannot be copied, or its forward fails on the sample.
@@ -42,7 +43,7 @@ def trace(net: nn.Module, sample: Any) -> Trace:
     )
     with undisturbed():
         before = generators()
-        result = _result(network, arguments, recorder)
+        result = _result(network, arguments, recorder, batch_first)
         drawn = generators() != before
     recorder.check_membranes(network)
     return Trace(
@@ -52,13 +53,22 @@ def trace(net: nn.Module, sample: Any) -> Trace:
         reads=tuple(recorder.reads),
         changes=(*changes(net, network), *_side_effects(recorder, drawn)),
         edited=frozenset(recorder.edited),
+        kept=tuple(kept(net, network)),
+        batch_first=batch_first,
     )
 
 
-def _result(network: nn.Module, arguments: tuple[Any, ...], recorder: Recorder) -> Any:
+def turned(arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """(T, B, ...) <-> (B, T, ...): time and batch of every sequence trade places; what has not both stays as it is."""
+    lead = arguments[0].shape[:2]
+    moves = [isinstance(a, Tensor) and a.ndim > 1 and a.shape[:2] == lead for a in arguments]
+    return tuple(a.transpose(0, 1) if moving else a for a, moving in zip(arguments, moves, strict=True))
+
+
+def _result(network: nn.Module, arguments: tuple[Any, ...], recorder: Recorder, batch_first: bool) -> Any:
     try:
         with torch.no_grad(), disabled(network), recorder:
-            result = network(*arguments)
+            result = network(*(turned(arguments) if batch_first else arguments))
         recorder.referred(result)  # what was written to in the end gets its last number
         return result
     except Exception as error:

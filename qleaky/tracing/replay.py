@@ -13,6 +13,7 @@ from qleaky.neuron import Leaky
 from qleaky.tracing.graph import StepGraph
 from qleaky.tracing.observer import Observer, flat_tensors, recorded_copy
 from qleaky.tracing.random_state import undisturbed
+from qleaky.tracing.recorder import turned
 
 
 class LayerRecorder(Observer):
@@ -63,7 +64,7 @@ def record(net: nn.Module, graph: StepGraph, inputs: Mapping[str, Tensor], num_s
         if graph.call.mode == "step":
             _run_steps(network, graph, arguments, inputs, num_steps)
         else:
-            network(*arguments)
+            network(*(turned(arguments) if graph.call.batch_first else arguments))
     names = [neurons.name for neurons in graph.neurons if neurons.name in observer.spikes]
     return TorchRecording(
         {name: torch.cat(observer.spikes[name]) for name in names},

@@ -25,6 +25,15 @@ class Results:
         """For every returned tensor what it is, None for what no readout is."""
         return tuple(self._what(number) for number in self.trace.returned)
 
+    def computed(self) -> tuple[str, ...]:
+        """For every returned tensor that no readout is, by which function it was made, and where."""
+        unread = [n for n in self.trace.returned if n >= 0 and self._what(n) is None and self._is_made(n)]
+        return tuple(f"{self._producers[n].function or self._producers[n].name} at {self._producers[n].where}" for n in unread)
+
+    def _is_made(self, number: int) -> bool:
+        """Whether a function made it, of what neurons give: no argument, no membrane of one step."""
+        return number in self._producers and self._producers[number].module is None
+
     def _what(self, number: int) -> Returned | None:
         if number < 0:
             return None
@@ -39,7 +48,7 @@ class Results:
         if node.kind in ("time_sum", "time_mean"):
             kind = _SUMMED.get(node.inputs[0].kind)
             return Returned(node.inputs[0]["chain"], kind) if kind else None
-        whole, step = symbol.layout is Layout.SEQUENCE, symbol.layout is Layout.STEP
+        whole, step = symbol.layout.time_axis is not None, symbol.layout is Layout.STEP
         if node.kind == "spikes" and (whole or (step and self.mode == "step")):
             return Returned(node["chain"], "spikes")
         if node.kind == "membrane" and step and symbol.t == self.steps - 1:

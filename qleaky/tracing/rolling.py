@@ -51,6 +51,7 @@ class _Roller:
     def graph(self) -> StepGraph:
         """Follow the events, then check that every step did the same."""
         self.inputs = place_arguments(self.trace, self.symbols, self.problems, self.mode, self.steps)
+        self.problems.raise_all()  # what else is found would only follow from it
         for event in self.trace.events:
             if isinstance(event.module, Leaky):
                 self.chains.follow(event)
@@ -65,9 +66,10 @@ class _Roller:
         inputs = self._used_inputs(neurons)
         self.problems.raise_all()
         order = {path: tuple(names) for path, names in self.chains.order.items()}
-        call = Call(self.mode, tuple(a.value for a in self.trace.arguments), states, order)
-        returned = Results(self.trace, self.symbols, self.mode, self.steps).all()
-        return StepGraph(inputs, neurons, None if self.mode == "step" else self.steps, returned, call)
+        trace, results = self.trace, Results(self.trace, self.symbols, self.mode, self.steps)
+        call = Call(self.mode, tuple(a.value for a in trace.arguments), states, order, trace.batch_first, trace.kept)
+        steps = None if self.mode == "step" else self.steps
+        return StepGraph(inputs, neurons, steps, results.all(), call, results.computed())
 
     def _neurons(self, chain: Chain) -> Neurons:
         """The neurons of a chain, after checking that every step fed them with the same."""

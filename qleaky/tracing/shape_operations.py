@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from qleaky.tracing.events import Event, Ref
-from qleaky.tracing.operations import operation, unknown
+from qleaky.tracing.operations import TABLE, operation, unknown
 from qleaky.tracing.symbols import Layout, Symbol, Symbols
 
 
@@ -16,18 +16,25 @@ def reshape(symbols: Symbols, event: Event) -> Symbol:
     return symbols.relaid(event, symbols.of(event.refs[0]), event.shapes[0])
 
 
+_TURNED = {Layout.SEQUENCE: Layout.BATCH_FIRST, Layout.BATCH_FIRST: Layout.SEQUENCE}
+
+
 @operation("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "T", "mT", "H", "mH", "t")
 def transpose(symbols: Symbols, event: Event) -> Symbol:
-    """Axes in another order."""
+    """Axes in another order; those of time and batch may trade places."""
     symbol = symbols.of(event.refs[0])
     rank = len(event.refs[0].shape)
     order = _order(event, rank)
     lead = symbol.layout.axes
-    if order[:lead] != list(range(lead)):
+    if order[:2] == [1, 0] and symbol.layout in _TURNED:
+        symbol = replace(symbol, layout=_TURNED[symbol.layout])
+        if order[2:] == list(range(2, rank)):
+            return symbol
+    elif order[:lead] != list(range(lead)):
         raise symbols.refuse(
             event,
-            f"{event.name} moves the batch or time axis; a network to export is time first: (T, B, ...), or (B, ...) for "
-            f"a step.",
+            f"{event.name} moves the batch or time axis into the sample; data are (T, B, ...) or (B, T, ...), or (B, ...) "
+            f"for a step.",
         )
     axes = tuple(axis - lead for axis in order[lead:])
     shape = tuple(symbol.node.shape[axis] for axis in axes)
@@ -57,9 +64,9 @@ def _order(event: Event, rank: int) -> list[int]:
 def index(symbols: Symbols, event: Event) -> Symbol:
     """x[t] of a sequence: one step."""
     symbol = symbols.of(event.refs[0])
-    first, whole = _place(_parts(event))
+    first, whole = _place(_parts(event, symbol.layout.time_axis or 0))
     steps = symbols.num_steps or 1
-    if symbol.layout is Layout.SEQUENCE and whole and _is_number(first):
+    if symbol.layout.time_axis is not None and whole and _is_number(first):
         return _step_of(symbols, event, symbol, first % steps)
     if symbol.layout is Layout.SINGLE and whole and _is_number(first) and first in (0, -1):
         return replace(symbol, layout=Layout.STEP)
@@ -69,8 +76,9 @@ def index(symbols: Symbols, event: Event) -> Symbol:
         start, stop, stride = first.indices(steps)
         if stop - start == 1 and stride == 1:
             return replace(_step_of(symbols, event, symbol, start), layout=Layout.SINGLE)
-    what = "some steps of the sequence" if symbol.layout is Layout.SEQUENCE else "a part of the data"
-    raise symbols.refuse(event, f"indexing picks {what}; take whole steps, x[t], and all channels.")
+    axis = symbol.layout.time_axis
+    what = "a part of the data" if axis is None else "some steps of the sequence"
+    raise symbols.refuse(event, f"indexing picks {what}; take whole steps, x[{':, ' * (axis or 0)}t], and all channels.")
 
 
 def _step_of(symbols: Symbols, event: Event, symbol: Symbol, t: int) -> Symbol:
@@ -83,12 +91,15 @@ def _step_of(symbols: Symbols, event: Event, symbol: Symbol, t: int) -> Symbol:
     return Symbol(node, Layout.STEP, t if symbol.moves and node.kind != "zero" else None)
 
 
-def _parts(event: Event) -> tuple[Any, ...]:
-    """The parts of an index, one for each axis."""
+def _parts(event: Event, time_axis: int = 0) -> tuple[Any, ...]:
+    """The parts of an index, one for each axis, that of time first."""
     if event.name == "select":
-        return (event.argument(2, "index"),) if event.argument(1, "dim") == 0 else ("another axis",)
+        return (event.argument(2, "index"),) if event.argument(1, "dim") == time_axis else ("another axis",)
     which = event.args[1]
-    return which if isinstance(which, tuple) and which else (which,)
+    parts = which if isinstance(which, tuple) and which else (which,)
+    if time_axis == 0:
+        return parts
+    return parts[1:] if len(parts) > 1 and _is_all(parts[0]) else ("the batch axis",)
 
 
 def _place(parts: tuple[Any, ...]) -> tuple[Any, bool]:
@@ -102,6 +113,17 @@ def _is_all(part: Any) -> bool:
 
 def _is_number(part: Any) -> bool:
     return isinstance(part, int) and not isinstance(part, bool)
+
+
+def takes_axis_1(event: Event) -> bool:
+    """Whether an event looks as if time were axis 1: x[:, t], x.unbind(1), x.transpose(0, 1) and the like."""
+    if event.module is not None or not event.refs:
+        return False
+    if event.name in ("__getitem__", "select"):
+        return _is_number(_place(_parts(event, 1))[0])
+    if event.name == "unbind":
+        return bool(event.argument(1, "dim", 0) == 1)
+    return TABLE.get(event.name) is transpose and _order(event, len(event.refs[0].shape))[:2] == [1, 0]
 
 
 @operation("__setitem__")
@@ -132,18 +154,21 @@ def unbind(symbols: Symbols, event: Event) -> list[Symbol]:
     symbol = symbols.of(event.refs[0])
     steps = symbols.num_steps or 1
     dim = event.argument(1, "dim", 0) if event.name == "unbind" else event.argument(2, "dim", 0)
-    if symbol.layout is not Layout.SEQUENCE or dim != 0 or len(event.outputs) != steps:
-        raise symbols.refuse(event, f"{event.name} takes the data apart; only steps may be taken apart, along axis 0.")
     layout = Layout.STEP if event.name == "unbind" else Layout.SINGLE
+    known = dim == symbol.layout.time_axis and (layout is Layout.STEP or dim == 0)
+    if not known or len(event.outputs) != steps:
+        raise symbols.refuse(event, f"{event.name} takes the data apart; only steps may be taken apart, along axis 0.")
     return [replace(symbol, layout=layout, t=t) for t in range(steps)]
 
 
 @operation("stack")
 def stack(symbols: Symbols, event: Event) -> Symbol:
     """The steps of one computation, in order, as a sequence."""
-    if event.argument(1, "dim", 0) != 0:
+    dim = event.argument(1, "dim", 0)
+    if dim not in (0, 1):
         return unknown(symbols, event)
-    return _in_time(symbols, event, symbols.all_of(event.argument(0, "tensors"), event), Layout.STEP)
+    joined = _in_time(symbols, event, symbols.all_of(event.argument(0, "tensors"), event), Layout.STEP)
+    return replace(joined, layout=Layout.BATCH_FIRST) if dim == 1 else joined
 
 
 @operation("cat", "concat", "concatenate")

@@ -22,17 +22,24 @@ _FIRST_ONLY = {"type_as", "view_as", "reshape_as", "expand_as"}
 
 
 class Layout(Enum):
-    """The axes before those of a sample: (B,), (1, B), (T, B), or time and batch merged to (T*B,)."""
+    """The axes before those of a sample: (B,), (1, B), (T, B) or (B, T), or both merged to (T*B,) or (B*T,)."""
 
     STEP = 1
     SINGLE = 2
     SEQUENCE = 3
     MERGED = 4
+    BATCH_FIRST = 5
+    MERGED_BATCH_FIRST = 6
 
     @property
     def axes(self) -> int:
         """How many they are."""
-        return 1 if self in (Layout.STEP, Layout.MERGED) else 2
+        return 2 if self in (Layout.SINGLE, Layout.SEQUENCE, Layout.BATCH_FIRST) else 1
+
+    @property
+    def time_axis(self) -> int | None:
+        """Where time is, in a layout that holds all steps on an axis of their own."""
+        return {Layout.SEQUENCE: 0, Layout.BATCH_FIRST: 1}.get(self)
 
 
 BATCHES = (Layout.STEP, Layout.SINGLE, Layout.SEQUENCE)
@@ -49,7 +56,7 @@ class Symbol:
     @property
     def moves(self) -> bool:
         """Whether it belongs to one step, or holds one value for each."""
-        return self.t is not None or self.layout in (Layout.SEQUENCE, Layout.MERGED)
+        return self.t is not None or self.layout not in (Layout.STEP, Layout.SINGLE)
 
 
 class Unsupported(Exception):  # noqa: N818  caught inside tracing, never shown
@@ -85,9 +92,9 @@ class Symbols:
             Unsupported: nothing that a step graph holds.
         """
         number = ref.number if isinstance(ref, Ref) else ref
-        if number not in self._known:
+        if number not in self._known and number in self._producers:
             self._understand(number)
-        symbol = self._known[number]
+        symbol = self._known.get(number)  # none for an argument that nothing reads
         if symbol is None:
             raise Unsupported
         return symbol
@@ -156,6 +163,8 @@ class Symbols:
             Layout.SINGLE: (1, self.batch),
             Layout.SEQUENCE: (steps, self.batch),
             Layout.MERGED: (steps * self.batch,),
+            Layout.BATCH_FIRST: (self.batch, steps),
+            Layout.MERGED_BATCH_FIRST: (self.batch * steps,),
         }
         return sizes[layout]
 
@@ -221,6 +230,8 @@ _REACHABLE = {
     Layout.SINGLE: (Layout.SINGLE, Layout.STEP),
     Layout.SEQUENCE: (Layout.SEQUENCE, Layout.MERGED),
     Layout.MERGED: (Layout.MERGED, Layout.SEQUENCE),
+    Layout.BATCH_FIRST: (Layout.BATCH_FIRST, Layout.MERGED_BATCH_FIRST),
+    Layout.MERGED_BATCH_FIRST: (Layout.BATCH_FIRST, Layout.MERGED_BATCH_FIRST),  # (B*T, ...) is (B, ...) where T is 1
 }
 
 

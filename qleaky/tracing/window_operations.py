@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qleaky.tracing.events import Event
 from qleaky.tracing.operations import operation, weights_of
-from qleaky.tracing.symbols import Layout, Symbol, Symbols
+from qleaky.tracing.symbols import Symbol, Symbols
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -133,7 +133,7 @@ def adaptive_pool(symbols: Symbols, event: Event) -> Symbol:
 
 def _sliding(symbols: Symbols, event: Event, source: Symbol, axes: int) -> tuple[Symbol, Pads]:
     """The symbol that a window slides over, a zero padding before it taken off and given too."""
-    if source.layout in (Layout.SEQUENCE, Layout.SINGLE) or len(source.node.shape) != axes + 1:
+    if source.layout.axes == 2 or len(source.node.shape) != axes + 1:
         raise symbols.refuse(
             event,
             f"{event.name} on samples of shape {source.node.shape}; it takes (B, C, ...): merge time and batch with "

@@ -5,91 +5,32 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from qleaky._files import read_file
-from qleaky._version import VERSION
-from qleaky.errors import ArtefactError, InputError
+from qleaky.errors import ArtefactError, InputError, LoweringError
 from qleaky.export import twin
 from qleaky.export.artefact import Options, emit, sequences
-from qleaky.integer import FloatNetwork, IntegerNetwork, LayerBounds
+from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.graph import samples as pick
-from qleaky.reference import Recording, run
+from qleaky.reference import Recording
 from qleaky.reference.recording import read_out
-from qleaky.verification.certificate import Certificate, Run
-from qleaky.verification.compare import Comparison, Divergence, compare_outputs, compare_recordings, compare_states
-from qleaky.verification.golden import synthetic_inputs
+from qleaky.verification.certificate import Run
+from qleaky.verification.compare import Comparison, compare_outputs, compare_recordings
+from qleaky.verification.expected import Codes, Network, reference
 from qleaky.verification.probing import ProbedRunner
-from qleaky.verification.runners import Runner, versions
+from qleaky.verification.report import VERDICTS, Report, verdict
+from qleaky.verification.runners import Runner
 
 if TYPE_CHECKING:
     from torch import nn
 
-Verdict = Literal["proved", "measured", "differs"]
-VERDICTS: tuple[Verdict, ...] = ("proved", "measured", "differs")
-Network = IntegerNetwork | FloatNetwork
-Arrays = dict[str, NDArray[Any]]
-Codes = Arrays
 BATCHES = (1, 64)
 SINGLE_SAMPLES = 16
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What :func:`verify` found: two statements, never mixed.
-
-    ``artefact_verdict``: the artefact computes the contract. ``torch_verdict``: so does the torch network (None where no
-    module was given). Each is "proved" (a theorem, and no difference in this run), "measured" (no theorem, no difference in
-    this run) or "differs"; ``verdict`` is the weaker of the two. ``runs`` are the artefact's, ``torch`` is the comparison of
-    the torch network's own evaluation.
-    """
-
-    verdict: Verdict
-    artefact_verdict: Verdict
-    torch_verdict: Verdict | None
-    runs: tuple[Run, ...]
-    torch: Comparison | None
-    reasons: tuple[str, ...]
-    contract_digest: str
-    artefact_sha256: str
-    samples: int
-    bounds: tuple[LayerBounds, ...]
-
-    def certificate(self) -> Certificate:
-        """The report as a certificate, with the versions it was made by."""
-        return Certificate(
-            **{name: getattr(self, name) for name in self.__struct_fields__},
-            versions={"qleaky": VERSION, "onnx": onnx.__version__, **versions()},
-        )
-
-    @property
-    def total(self) -> Comparison:
-        """All comparisons together."""
-        return sum((r.comparison for r in self.runs), self.torch or Comparison())
-
-    @property
-    def exact(self) -> bool:
-        """Bit-for-bit is a theorem for all that was compared, and no run contradicts it."""
-        return self.verdict == "proved"
-
-    @property
-    def compared(self) -> int:
-        """How many spikes, membranes and outputs were compared."""
-        return self.total.compared
-
-    @property
-    def mismatches(self) -> int:
-        """How many of them differ."""
-        return self.total.mismatches
-
-    @property
-    def first_divergence(self) -> Divergence | None:
-        """Where the first differing run first differs: layer, step, sample, element, expected, got."""
-        return self.total.first_divergence
 
 
 def verify(
@@ -127,11 +68,14 @@ def verify(
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
-    codes, reference, torch_comparison, torch_reasons = _reference(network, inputs, module)
+    codes, recording, torch_comparison, torch_reasons = reference(network, inputs, module)
     artefact_reasons = _artefact_reasons(network, model, str(artefact))
-    runs = tuple(_runs(data, model, network, codes, reference, progress or (lambda _: None)))
-    artefact_verdict = _verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
-    torch_verdict = None if torch_comparison is None else _verdict(torch_comparison, torch_reasons)
+    try:
+        runs = tuple(_runs(data, model, network, codes, recording, progress or (lambda _: None)))
+    except (ValueError, TypeError, AttributeError) as error:  # a changed graph may give anything
+        raise ArtefactError(f"{artefact} does not run as the contract does: {error} Export it again.") from error
+    artefact_verdict = verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
+    torch_verdict = None if torch_comparison is None else verdict(torch_comparison, torch_reasons)
     return Report(
         verdict=max(artefact_verdict, torch_verdict or "proved", key=VERDICTS.index),
         artefact_verdict=artefact_verdict,
@@ -144,10 +88,6 @@ def verify(
         samples=_samples(network, codes),
         bounds=network.proof.layers,
     )
-
-
-def _verdict(comparison: Comparison, reasons: tuple[str, ...]) -> Verdict:
-    return "differs" if comparison.mismatches else "measured" if reasons else "proved"
 
 
 def _check_origin(metadata: dict[str, str], network: Network, where: str) -> None:
@@ -168,55 +108,22 @@ def _artefact_reasons(network: Network, model: onnx.ModelProto, where: str) -> t
         raise ArtefactError(f"{where} cannot be checked: {error} Export it again, or update qleaky.") from error
     if isinstance(network, FloatNetwork):
         return network.reasons or ("a float network has no proof.",)
-    reasons = network.proof.artefact_reasons
-    if not reasons and not twin.same_graph(model, twin.parse(emit(network, options), "the contract's graph")):
-        reasons = ("the file's graph is not the one that this version of qleaky emits for the contract; export it again.",)
-    return reasons
+    if network.proof.artefact_reasons or _is_emitted(network, options, model):
+        return network.proof.artefact_reasons
+    return (
+        "the file's graph, or what it says of itself, is not the one that this version of qleaky emits for the contract; "
+        "export it again.",
+    )
 
 
-def _reference(
-    network: Network, inputs: Any, module: nn.Module | None
-) -> tuple[Codes, Recording, Comparison | None, tuple[str, ...]]:
-    """Encoded inputs, what is expected of them, how torch's own evaluation compares, and why that is no theorem."""
-    if isinstance(network, IntegerNetwork):
-        codes = network.encode_all(synthetic_inputs(network) if inputs is None else inputs)
-        recording = run(network, codes)
-        return codes, recording, *_compare_module(module, network, codes, recording)
-    golden = network.golden
-    if module is not None:
-        from qleaky.verification.torch_module import run_module
-
-        values = network.encode_all(golden.inputs if inputs is None else inputs)
-        recorded = run_module(module, network, values)
-        return values, _recording(network, recorded.spikes, recorded.membranes), None, ()
-    values = network.encode_all(golden.inputs)
-    if inputs is not None:
-        given = network.encode_all(inputs)
-        if not all(np.array_equal(given[name], values[name]) for name in values):
-            raise InputError(
-                "A FloatNetwork has no reference of its own for other inputs than its golden ones; pass module=net."
-            )
-    return values, _recording(network, golden.spikes, golden.membranes), None, ()
-
-
-def _compare_module(
-    module: nn.Module | None, network: IntegerNetwork, codes: Codes, recording: Recording
-) -> tuple[Comparison | None, tuple[str, ...]]:
-    if module is None:
-        return None, ()
-    from qleaky.verification.torch_module import run_module
-
-    found = run_module(module, network, codes)
-    reasons = network.proof.training_reasons
-    if not found.same_contract:
-        reasons += ("the module does not lower to this contract: it was changed, or is another one; lower it again.",)
-    return compare_states(recording.spikes, recording.membranes, found.spikes, found.membranes), reasons
-
-
-def _recording(network: FloatNetwork, spikes: Arrays, membranes: Arrays) -> Recording:
-    spikes = {name: array.astype(np.float32) for name, array in spikes.items()}
-    membranes = {name: array.astype(np.float32) for name, array in membranes.items()}
-    return Recording(spikes, membranes, read_out(network, spikes, membranes))
+def _is_emitted(network: IntegerNetwork, options: Options, model: onnx.ModelProto) -> bool:
+    """Whether qleaky writes this very model. Every step of an unrolled one has nodes: others are not written to find out."""
+    if options.form == "unrolled" and len(model.graph.node) < network.num_steps:
+        return False
+    try:
+        return twin.same_model(model, onnx.load_model_from_string(emit(network, options)))
+    except LoweringError:  # a form that this network has not
+        return False
 
 
 def _runs(

@@ -6,13 +6,13 @@ import os
 from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from qleaky._files import read_file
 from qleaky.errors import ArtefactError, InputError, UsageError
 from qleaky.export.twin import count_nodes
+from qleaky.fixed import as_array
 from qleaky.verification.stepping import StepLoop
 
 MANY_NODES = 1_000
@@ -51,28 +51,30 @@ class Runner:
         metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self.form = metadata.get("qleaky.form", "")
         self._times = {name: time for name, (_, time) in _decoded(metadata, "inputs", dict[str, tuple[str, str]]).items()}
-        self._num_steps = int(metadata.get("qleaky.num_steps", "0"))
-        self._loop = self._step_loop(metadata)
+        self._num_steps = max(_decoded(metadata, "num_steps", int), 1)
+        self._sequences = _decoded(metadata, "sequences", list[str])
+        self._loop = self._step_loop()
         names = [output.name for output in self._session.get_outputs()]
         self.outputs = names if self._loop is None else self._loop.whole_names
 
-    def _step_loop(self, metadata: dict[str, str]) -> StepLoop | None:
+    def _step_loop(self) -> StepLoop | None:
         if self.form != "step":
             return None
-        return StepLoop(self._session, ort.OrtValue.ortvalue_from_numpy, _decoded(metadata, "sequences", list[str]))
+        return StepLoop(self._session, ort.OrtValue.ortvalue_from_numpy, self._sequences)
 
     def run(self, inputs: Any) -> Arrays:
         """All outputs for a batch of whole sequences; see :func:`qleaky.export_onnx` for names, types and shapes.
 
         ``inputs`` is an array in the graph's own type, or a dict of arrays by name. A step graph runs step by step from states
-        of zero, and gives what the whole sequence's graph would.
+        of zero, and gives what the whole sequence's graph would; the states of :meth:`step` stay as they are.
 
         Raises:
             InputError: inputs of other names, types or shapes.
         """
         arrays = self._by_name(inputs)
-        if self._loop is not None:
-            return self._run_steps(self._loop, arrays)
+        if (loop := self._step_loop()) is not None:
+            return self._run_steps(loop, arrays)
+        self._check_axes(arrays)
         return dict(zip(self.outputs, self._checked(arrays, lambda: self._session.run(None, arrays)), strict=True))
 
     def step(self, inputs: Any) -> Arrays:
@@ -111,7 +113,8 @@ class Runner:
         if not isinstance(given, dict) or set(given) != set(wanted):
             found = ", ".join(map(str, given)) if isinstance(given, dict) else f"a {type(given).__name__}"
             raise InputError(f"inputs are {found}; the graph takes {', '.join(wanted)}. Pass a dict of arrays by name.")
-        arrays = {name: np.asarray(given[name]) for name in wanted}
+        arrays = {name: as_array(given[name], name) for name in wanted}
+        arrays = {name: a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")) for name, a in arrays.items()}
         for name, array in arrays.items():
             if array.size == 0:
                 raise InputError(f"{name} has shape {array.shape}: there is nothing in it. Pass at least one sample and step.")
@@ -123,15 +126,22 @@ class Runner:
         if len(set(lengths.values())) > 1 or 0 in lengths.values():
             raise InputError(f"inputs have {lengths} steps; pass (T, batch, ...) with the same T >= 1 for all.")
         steps = next(iter(lengths.values()), self._num_steps)
-        loop.reset()
-        try:
-            found = [
-                self._checked(arrays, lambda t=t: loop.step({n: a[t] if n in moving else a for n, a in arrays.items()}))
-                for t in range(steps)
-            ]
-            return loop.whole(found)
-        finally:
-            loop.reset()
+        found = [
+            self._checked(arrays, lambda t=t: loop.step({n: a[t] if n in moving else a for n, a in arrays.items()}))
+            for t in range(steps)
+        ]
+        return loop.whole(found)
+
+    def _check_axes(self, arrays: Arrays) -> None:
+        """Axes of one name have one length: ONNX Runtime would broadcast a batch of 1, or cut steps anew."""
+        lengths: dict[str, dict[str, int]] = {}
+        for value in self._session.get_inputs():
+            for axis, length in zip(value.shape, arrays[value.name].shape, strict=False):
+                if isinstance(axis, str):
+                    lengths.setdefault(axis, {})[value.name] = length
+        for axis, found in lengths.items():
+            if len(set(found.values())) > 1:
+                raise InputError(f"inputs have {found} along the axis {axis!r}; it must have the same length in all of them.")
 
     def _checked(self, arrays: Arrays, action: Any) -> Any:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.errors import InputError
+from qleaky.errors import ArtefactError, InputError
 
 NUMPY: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -31,6 +31,10 @@ class StepLoop:
         self._session, self._on_runtime, self._sequences = session, on_runtime, frozenset(sequences)
         self._given = {value.name: value for value in session.get_inputs()}
         self._made = {value.name: value for value in session.get_outputs()}
+        if odd := [v.name for v in (*self._given.values(), *self._made.values()) if v.type not in NUMPY or not v.shape]:
+            raise ArtefactError(
+                f"{odd[0]!r} is no batch of numbers, which all that goes through a step graph is; export it again."
+            )
         self._states = [name for name in self._given if f"{name}.next" in self._made]
         self.inputs = [name for name in self._given if name not in self._states]
         self.outputs = [name for name in self._made if not name.endswith(".next")]

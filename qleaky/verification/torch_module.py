@@ -89,6 +89,8 @@ def _graph(net: nn.Module, network: Network, like: Tensor) -> tuple[StepGraph, b
     for sample, num_steps, time in _ways(net, network, like):
         try:
             graph = step_graph(net, sample, num_steps, time, declared)
+            if graph.num_steps not in (None, network.num_steps):
+                raise LoweringError(f"forward runs {graph.num_steps} steps, the network {network.num_steps}.")
             digest = _contract_digest(net, graph, network)
         except QleakyError as error:
             failure = failure if running else error
@@ -101,18 +103,33 @@ def _graph(net: nn.Module, network: Network, like: Tensor) -> tuple[StepGraph, b
     return running[0], False
 
 
-def _ways(net: nn.Module, network: Network, like: Tensor) -> Iterator[tuple[tuple[Tensor, ...], int | None, str | None]]:
+def _ways(net: nn.Module, network: Network, like: Tensor) -> Iterator[tuple[tuple[Any, ...], int | None, str | None]]:
     """Samples of what forward may take, with num_steps and time: whole sequences, static inputs, then steps with states."""
     sources: list[NamedInput] = list(network.inputs)
     static = all(source.time == "static" for source in sources)
-    lead = [(SAMPLES,) if source.time == "static" else (network.num_steps, SAMPLES) for source in sources]
-    whole = tuple(like.new_zeros(*first, *source.shape) for first, source in zip(lead, sources, strict=True))
     step = tuple(like.new_zeros(SAMPLES, *source.shape) for source in sources)
     for states in _state_counts(net, len(network.inputs), len(network.lif_layers)):
         for shapes in _state_shapes(network, states):
-            extra = tuple(like.new_zeros(shape) for shape in shapes)
-            yield (*whole, *extra), None, "static" if static else None
+            extra = _others(net, len(sources), tuple(like.new_zeros(shape) for shape in shapes), network.num_steps)
+            for whole in _sequences(sources, network.num_steps, like):
+                yield (*whole, *extra), None, "static" if static else None
             yield (*step, *extra), network.num_steps, None
+
+
+def _sequences(sources: list[NamedInput], steps: int, like: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """All inputs over all steps: time first, and beside a static one batch first too, which tracing cannot tell by itself."""
+    mixed = len({source.time for source in sources}) > 1
+    for lead in ((steps, SAMPLES), (SAMPLES, steps)) if mixed else ((steps, SAMPLES),):
+        yield tuple(like.new_zeros(*((SAMPLES,) if s.time == "static" else lead), *s.shape) for s in sources)
+
+
+def _others(net: nn.Module, inputs: int, states: tuple[Tensor, ...], steps: int) -> tuple[Any, ...]:
+    """Forward's arguments after its inputs: states, and the number of steps for what is a whole number by default."""
+    counts = [type(p.default) is int for p in _positional(net)[inputs:]]
+    if not any(counts):
+        return states
+    left = iter(states)
+    return tuple(steps if count else next(left, None) for count in counts)
 
 
 def _state_shapes(network: Network, count: int) -> Iterator[tuple[tuple[int, ...], ...]]:
@@ -139,12 +156,15 @@ def _contract_digest(net: nn.Module, graph: StepGraph, network: Network) -> str 
 
 
 def _state_counts(net: nn.Module, inputs: int, layers: int) -> range:
-    """How many arguments forward may take beside its inputs: from those it requires to all it can, two a layer at most."""
-    parameters = inspect.signature(net.forward).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
-    all_of_them = sum(p.kind in positional for p in parameters)
-    some = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    """How many states forward may take beside its inputs: from those it requires to all it can, two a layer at most."""
+    parameters = [p for p in _positional(net) if type(p.default) is not int]
+    required = sum(p.default is inspect.Parameter.empty for p in parameters)
+    some = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in inspect.signature(net.forward).parameters.values())
     least = max(required - inputs, 0)
-    most = 2 * layers if some else min(all_of_them - inputs, 2 * layers)
+    most = 2 * layers if some else min(len(parameters) - inputs, 2 * layers)
     return range(least, max(least, most) + 1)
+
+
+def _positional(net: nn.Module) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p for p in inspect.signature(net.forward).parameters.values() if p.kind in kinds]

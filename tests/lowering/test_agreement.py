@@ -183,3 +183,24 @@ def test_a_network_that_the_trace_misreads_is_found_by_running_it() -> None:
 
     with pytest.raises(LoweringError, match="layer 'lif' computes something else in torch than its settings say"):
         lowered(Net(forward))
+
+
+@pytest.mark.parametrize("settings", [{"state_quant": FixedPoint(8, 5)}, {}])
+def test_a_state_that_forward_keeps_in_an_attribute_is_named(settings: Any) -> None:
+    def forward(net: Any, x: Tensor) -> Any:
+        net.spk = net.lif(net.fc(x) + net.spk)
+        return net.spk
+
+    net = Net(forward, Leaky(0.5, init_hidden=True, **settings))
+    net.spk = torch.zeros(1, 9)
+    message = r"forward stores tensors in spk, .* Take it as an argument, such as forward\(self, x, spk\)"
+    with pytest.raises(LoweringError, match=message):
+        lower(net, torch.zeros(2, 12), num_steps=4, input_format="spikes")
+
+
+def test_what_forward_only_notes_in_an_attribute_does_not_matter() -> None:
+    def forward(net: Any, x: Tensor) -> Any:
+        net.noted, _ = net.lif.sequence(net.fc(x))
+        return net.noted
+
+    assert isinstance(lowered(Net(forward)), IntegerNetwork)

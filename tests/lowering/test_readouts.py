@@ -68,23 +68,30 @@ def test_forward_shows_what_it_returns(forward: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "forward",
+    ("forward", "made"),
     [
-        lambda net, x: net.lif.sequence(net.fc(x))[0].sum(-1),
-        lambda net, x: net.lif.sequence(net.fc(x))[1],
-        lambda net, x: net.lif.sequence(net.fc(x))[0][-1],
-        lambda net, x: net.lif.sequence(net.fc(x))[1][0],
-        lambda net, x: net.lif.sequence(net.fc(x))[0].sum(0) * 2,
-        lambda net, x: sum(net.lif.sequence(net.fc(x))[0].unbind(0)[1:]),
-        lambda net, x: torch.relu(net.lif.sequence(net.fc(x))[0]),
+        (lambda net, x: net.lif.sequence(net.fc(x))[0].sum(-1), "torch.Tensor.sum at"),
+        (lambda net, x: net.lif.sequence(net.fc(x))[0][-1], "__getitem__ at"),
+        (lambda net, x: net.lif.sequence(net.fc(x))[1][0], "__getitem__ at"),
+        (lambda net, x: net.lif.sequence(net.fc(x))[0].sum(0) * 2, "torch.Tensor.mul at"),
+        (lambda net, x: sum(net.lif.sequence(net.fc(x))[0].unbind(0)[1:]), "torch.Tensor.add at"),
+        (lambda net, x: torch.relu(net.lif.sequence(net.fc(x))[0]), "torch.relu at"),
     ],
 )
-def test_what_is_no_readout_must_be_named(forward: Any) -> None:
-    with pytest.raises(
-        LoweringError, match=r"forward returns values of 'lif'.*Say what leaves the network with readout='spikes'"
-    ):
+def test_what_is_no_readout_must_be_named(forward: Any, made: str) -> None:
+    with pytest.raises(LoweringError) as caught:
         lowered(forward)
+    assert f"forward returns values of 'lif' that it computed further ({'torch.Tensor.' * made.startswith('__')}{made} " in str(
+        caught.value
+    )
+    assert "'test_readouts.py:" in str(caught.value)
+    assert str(caught.value).endswith("with readout='spikes', 'spike_count', 'membrane_mean', 'last_membrane'.")
     assert lowered(forward, readout="membrane_mean:argmax").readout.argmax
+
+
+def test_membranes_of_all_steps_are_no_readout_but_a_probe() -> None:
+    with pytest.raises(LoweringError, match=r"the membranes of 'lif' at every step.*probe=True.*as output lif\.mem"):
+        lowered(lambda net, x: net.lif.sequence(net.fc(x))[1])
 
 
 def two_ends(net: Any, x: Tensor) -> Any:

@@ -165,8 +165,8 @@ def test_arguments_that_are_no_tensors_are_passed_on() -> None:
     ("function", "message"),
     [
         (
-            lambda layers, x: layers.fc1(x.transpose(0, 1)),
-            "transpose moves the batch or time axis; a network to export is time",
+            lambda layers, x: layers.fc1(x.transpose(0, 2).transpose(0, 2)),
+            "transpose moves the batch or time axis into the sample; data are (T, B, ...) or (B, T, ...)",
         ),
         (
             lambda layers, x: layers.fc1(x.flatten(0, 1)).view(x.shape[1], len(x), -1),

@@ -187,6 +187,29 @@ def test_two_sequences_of_other_lengths() -> None:
         runner.run(GIVEN | {"light": np.zeros((4, 4, 3), np.int8)})
 
 
+@pytest.mark.parametrize("form", ["unrolled", "scan"])
+def test_two_inputs_of_other_batches(form: str) -> None:
+    """ONNX Runtime would add the one sample to all others."""
+    runner = Runner(onnx_bytes(contract(), form))
+    with pytest.raises(InputError, match=r"inputs have \{'sound': 4, 'light': 1\} along the axis 'batch'"):
+        runner.run(GIVEN | {"light": GIVEN["light"][:1]})
+
+
+def test_two_sequences_that_hold_as_many_numbers_but_not_as_many_steps() -> None:
+    inputs = (Input((3,), QFormat(4, 1), "sequence", "sound"), Input((3,), QFormat(8, 3), "sequence", "light"))
+    runner = Runner(onnx_bytes(contract(inputs=inputs), "scan"))
+    with pytest.raises(InputError, match=r"inputs have \{'sound': 3, 'light': 4\} along the axis 'time'"):
+        runner.run(GIVEN | {"light": np.zeros((4, 3, 3), np.int8)})
+
+
+def test_a_whole_run_leaves_the_states_of_single_steps_alone() -> None:
+    runner, other = (Runner(onnx_bytes(contract(), "step")) for _ in range(2))
+    for t in range(T):
+        expected, found = other.step(at(t)), runner.step(at(t))
+        runner.run(GIVEN)
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
 def test_numbers_in_other_files_are_not_read() -> None:
     model = onnx.load_model_from_string(onnx_bytes(contract()))
     model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
