@@ -20,7 +20,7 @@ from qleaky.export.whole import Plan, WholeSequence
 from qleaky.integer import FloatNetwork, IntegerNetwork
 
 FORMS = ("auto", "unrolled", "scan", "step")
-CARRIERS = ("integer", "float")
+CARRIERS = ("integer", "float", "quantized")
 NODES_PER_STEP = 6
 NODE_BUDGET, WIDTH_BUDGET = 1_000, 256
 HOISTED_BYTES = 8 << 20
@@ -109,7 +109,7 @@ def emit(network: Network, options: Options) -> bytes:
     if isinstance(network, FloatNetwork):
         arithmetic = FloatArithmetic(graph, network)
     else:
-        arithmetic = IntegerArithmetic(graph, network, options.carrier == "float", style)
+        arithmetic = IntegerArithmetic(graph, network, options.carrier, style)
     if options.form == "step":
         write_step(graph, network, arithmetic, options.probe)
     else:
