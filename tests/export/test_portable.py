@@ -10,7 +10,6 @@ from qleaky.export import onnx_bytes
 from qleaky.export.artefact import CARRIERS
 from qleaky.integer import LIF, Conv, Input, Linear, Readout, Reshape
 
-
 PLAIN = {
     "Add",
     "ArgMax",
