@@ -73,7 +73,7 @@ class IntegerArithmetic:
             case Affine():
                 return self._noted(layer.name, shaping.affine(graph, layer, xs[0], out, self.floats))
             case AveragePool():
-                return self._noted(layer.name, shaping.sum_pool(graph, layer, xs[0], out))
+                return self._noted(layer.name, shaping.sum_pool(graph, layer, xs[0], out, few=self.style.hoisted))
             case MaxPool():
                 return shaping.max_pool(graph, layer, xs[0], out)
             case Reshape():

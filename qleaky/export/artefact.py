@@ -104,7 +104,7 @@ def emit(network: Network, options: Options) -> bytes:
     _check_size(network, options)
     graph = Graph()
     plan = Plan(network, inside=options.placement == "inside", probe=options.probe)
-    style = Style(options.form, plan.stacked)
+    style = Style(options.form, plan.stacked, options.placement == "hoisted")
     arithmetic: Any
     if isinstance(network, FloatNetwork):
         arithmetic = FloatArithmetic(graph, network)

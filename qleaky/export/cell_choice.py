@@ -33,11 +33,13 @@ Maker = Callable[[Clip], Cell]
 class Style:
     """What a form of the graph asks of its cells.
 
-    ``form`` as in :func:`qleaky.export_onnx`; ``stacked`` names the layers whose spikes are made of all steps at once.
+    ``form`` as in :func:`qleaky.export_onnx`; ``stacked`` names the layers whose spikes are made of all steps at once;
+    ``hoisted``: products stand outside the time loop, as is best for few samples.
     """
 
     form: str
     stacked: frozenset[str] = frozenset()
+    hoisted: bool = True
 
 
 def new_cell(graph: Graph, layer: LIF, source: Signal, style: Style, carrier: str) -> Cell:
