@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
 FORMS = ("auto", "unrolled", "scan", "step")
-CARRIERS = ("integer", "float")
+CARRIERS = ("integer", "float", "quantized")
 BAD_INPUT = 2
 INTERNAL_ERROR = 70
 
@@ -94,7 +94,7 @@ class Shape(click.ParamType[tuple[int, ...]]):
     "-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The ONNX file; FILE.qleaky goes beside it."
 )
 @click.option("--form", default="auto", show_default=True, help="auto, unrolled, scan or step.")
-@click.option("--carrier", default="integer", show_default=True, help="integer, or float: the same integers in float32.")
+@click.option("--carrier", default="integer", show_default=True, help="integer, float (portable) or quantized (fast).")
 @click.option("--batch-hint", type=click.IntRange(min=1), help="The batch size to be fast at.")
 @click.option("--probe", is_flag=True, help="Also output all spikes and membranes.")
 @click.option("--num-steps", type=click.IntRange(min=1), metavar="T", help="Time steps of one inference.")

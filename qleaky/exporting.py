@@ -51,8 +51,10 @@ def export_onnx(
         path: the file to write; it is replaced as a whole or not at all.
         form: "unrolled" (every step written out), "scan" (one step as the body of a Scan; small, any T), "step" (one step,
             states in and out, for streaming), or "auto": unrolled up to about 1,000 nodes, else scan.
-        carrier: "integer", or "float": the same integers carried in float32 by every layer whose bounds allow it. Both are
-            exact, and inputs and outputs are the same. Convolutions are carried in float32 wherever that is exact.
+        carrier: "integer"; "float": the same integers carried in float32 by plain operators, which other runtimes compute
+            alike; or "quantized": float32 sums between QuantizeLinear and DequantizeLinear, the fastest in ONNX Runtime, and
+            for it alone. All are exact, have the same inputs and outputs, and keep a layer in integers where its bounds ask
+            for it. Convolutions are carried in float32 wherever that is exact.
         batch_hint: how many samples will run together. Large batches keep matrix products inside the time loop; without a hint
             they are hoisted out of it, which is best for 1 to 8 samples.
         probe: spikes and membranes of all layers as further outputs.

@@ -42,7 +42,14 @@ def test_a_torch_network_is_lowered_on_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"form": "scan"}, {"form": "step"}, {"carrier": "float"}, {"batch_hint": 10**7}, {"probe": True}],
+    [
+        {"form": "scan"},
+        {"form": "step"},
+        {"carrier": "float"},
+        {"carrier": "quantized"},
+        {"batch_hint": 10**7},
+        {"probe": True},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_options_reach_the_file_from_either_kind_of_network(options: Any, tmp_path: Path) -> None:

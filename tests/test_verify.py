@@ -16,6 +16,7 @@ import qleaky
 from qleaky import FixedPoint, IntegerNetwork, Leaky, QFormat, QuantLinear, Runner, export_onnx, lower, verify
 from qleaky.dynamics import MulShift
 from qleaky.errors import ArtefactError, InputError
+from qleaky.export.artefact import CARRIERS
 from qleaky.integer import LIF, Input, Linear, Readout, Synapse
 from qleaky.reference import run
 
@@ -256,7 +257,7 @@ def numbers(graph: Any) -> list[Any]:
     return [tensor for tensor in graph.initializer if tensor.data_type not in (TensorProto.INT64, TensorProto.UINT8)]
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("form", ["unrolled", "scan", "step"])
 def test_no_graph_with_another_number_is_proved(form: str, carrier: str, artefact: Path) -> None:
     export_onnx(contract(), artefact, form, carrier)
@@ -348,7 +349,7 @@ def test_a_cyclic_graph_is_refused(artefact: Path) -> None:
 
 
 @pytest.mark.parametrize("probe", [False, True])
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("hint", [None, 10**7])
 @pytest.mark.parametrize("form", ["unrolled", "scan", "step"])
 def test_every_form_is_proved(form: str, hint: int | None, carrier: str, probe: bool, artefact: Path) -> None:

@@ -36,10 +36,15 @@ INT32 = np.dtype(np.int32)
 
 
 class IntegerArithmetic:
-    """The layers of one network in one graph; ``floats`` carries integers in float32 wherever that is exact."""
+    """The layers of one network in one graph.
 
-    def __init__(self, graph: Graph, network: IntegerNetwork, floats: bool, style: Style) -> None:
-        self.graph, self.network, self.floats, self.style = graph, network, floats, style
+    ``carrier`` "integer"; or "float" and "quantized", which carry integers in float32 wherever that is exact.
+    """
+
+    def __init__(self, graph: Graph, network: IntegerNetwork, carrier: str, style: Style) -> None:
+        self.graph, self.network, self.carrier, self.style = graph, network, carrier, style
+        self.floats, self.portable = carrier != "integer", carrier == "float"
+        graph.packs = not self.portable
         self._cells: dict[str, Cell] = {}
         self._products: dict[str, Product] = {}
         self._offsets = {i.name: as_integers(-i.format.zero_point) for i in network.inputs if i.format.zero_point}
@@ -62,13 +67,13 @@ class IntegerArithmetic:
         out = self.network.signals[layer.name]
         match layer:
             case Linear():
-                return self._noted(layer.name, linear(graph, self._product(layer), xs[0], self.floats))
+                return self._noted(layer.name, linear(graph, self._product(layer), xs[0], self.carrier))
             case Conv():
                 return self._noted(layer.name, conv(graph, self._product(layer), xs[0], self._only_reader(layer)))
             case Affine():
                 return self._noted(layer.name, shaping.affine(graph, layer, xs[0], out, self.floats))
             case AveragePool():
-                return self._noted(layer.name, shaping.sum_pool(graph, layer, xs[0], out))
+                return self._noted(layer.name, shaping.sum_pool(graph, layer, xs[0], out, few=self.style.hoisted))
             case MaxPool():
                 return shaping.max_pool(graph, layer, xs[0], out)
             case Reshape():
@@ -104,7 +109,7 @@ class IntegerArithmetic:
         return self._cells[layer.name]
 
     def _new_cell(self, layer: LIF) -> Cell:
-        return new_cell(self.graph, layer, self.network.signals[layer.input], self.style, self.floats)
+        return new_cell(self.graph, layer, self.network.signals[layer.input], self.style, self.carrier)
 
     def delay_type(self, layer: Delay) -> np.dtype[Any]:
         """The type of a delay's state."""

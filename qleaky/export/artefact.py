@@ -20,7 +20,7 @@ from qleaky.export.whole import Plan, WholeSequence
 from qleaky.integer import FloatNetwork, IntegerNetwork
 
 FORMS = ("auto", "unrolled", "scan", "step")
-CARRIERS = ("integer", "float")
+CARRIERS = ("integer", "float", "quantized")
 NODES_PER_STEP = 6
 NODE_BUDGET, WIDTH_BUDGET = 1_000, 256
 HOISTED_BYTES = 8 << 20
@@ -104,12 +104,12 @@ def emit(network: Network, options: Options) -> bytes:
     _check_size(network, options)
     graph = Graph()
     plan = Plan(network, inside=options.placement == "inside", probe=options.probe)
-    style = Style(options.form, plan.stacked)
+    style = Style(options.form, plan.stacked, options.placement == "hoisted")
     arithmetic: Any
     if isinstance(network, FloatNetwork):
         arithmetic = FloatArithmetic(graph, network)
     else:
-        arithmetic = IntegerArithmetic(graph, network, options.carrier == "float", style)
+        arithmetic = IntegerArithmetic(graph, network, options.carrier, style)
     if options.form == "step":
         write_step(graph, network, arithmetic, options.probe)
     else:

@@ -77,7 +77,7 @@ class Block:
                 if layer.name in self.lifs:
                     cell = self.arithmetic.cell(layer)
                     names = cell.prepare(graph, wires[source])
-                    entered[source, layer.name] = tuple(Wire(name, cell.dtype, wires[source].signal) for name in names)
+                    entered[source, layer.name] = tuple(Wire(name, cell.current_type, wires[source].signal) for name in names)
                 else:
                     entered[source, ""] = (wires[source],)
         return entered
@@ -123,6 +123,14 @@ class Block:
         step.records |= {(name, "mem"): found.mem, (name, "spk"): found.record, (name, "emitted"): found.spk}
         if self.reads(name):
             step.wires[name] = cell.emit(graph, found.spk)
+
+    def loop_type(self, name: str, kind: str) -> np.dtype[Any]:
+        """The type of a state of the loop: a membrane, a synaptic current, what resets next, or what a delay holds."""
+        layer = next(layer for layer in self.layers if layer.name == name)
+        if isinstance(layer, Delay):
+            return self.arithmetic.delay_type(layer)
+        cell = self.arithmetic.cell(layer)
+        return cell.fired_type if kind == "fired" else cell.dtype
 
     def starts_short(self, name: str) -> bool:
         """Whether a layer has a step of its own from a membrane of zero."""

@@ -44,8 +44,9 @@ class Emission(NamedTuple):
 class Cell:
     """The general form of a layer, for every setting.
 
-    ``states`` are what passes from step to step: ``mem``, ``syn`` with a synapse, and ``fired``, what resets the membrane
-    early in the next step (bool, or a count).
+    ``dtype`` is the type of membranes, ``current_type`` of the prepared current, ``raw_type`` of spikes and ``record_type`` of
+    what :meth:`finish` takes. ``states`` are what passes from step to step: ``mem``, ``syn`` with a synapse, and ``fired``, of
+    ``fired_type``, what resets the membrane early in the next step (bool, or a count).
     """
 
     offset = 0
@@ -68,6 +69,7 @@ class Cell:
         counted = self.dtype if layer.max_spikes > 1 else np.dtype(np.bool_)
         self.raw_type = counted if layer.graded is None else graded_type(self.emitted)
         self.record_type = self.raw_type
+        self.current_type, self.fired_type = self.dtype, counted
 
     def prepare(self, graph: Graph, wire: Wire) -> tuple[str, ...]:
         """What a step needs of the current, for any number of steps at once: aligned, and with the rounding's half."""

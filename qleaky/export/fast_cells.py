@@ -21,7 +21,7 @@ from qleaky.integer import LIF
 from qleaky.integer.layers import Signal
 
 FLOAT32, UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
-ROWS = "rows"
+ROWS: int | str | None = None  # as many as all steps have samples
 
 
 def is_common(layer: LIF, source: Signal) -> bool:

@@ -36,7 +36,7 @@ class FloatArithmetic:
     """The layers of one float network in one graph."""
 
     def __init__(self, graph: Graph, network: FloatNetwork) -> None:
-        self.graph, self.network = graph, network
+        self.graph, self.network, self.portable = graph, network, True
         self._cells: dict[str, FloatCell] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:

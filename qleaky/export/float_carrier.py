@@ -20,6 +20,7 @@ class Float32(Carrier):
     dtype: ClassVar[Any] = np.float32
     limit = 1 << 24
     scaled = False
+    dequantizes: ClassVar[bool] = True
 
     def _raw(self, wire: Wire, bits: int, added_to: bool) -> Num:
         """Cast, or scaled by DequantizeLinear, which is one node less; what float32 does not hold is at least 2**24.
@@ -28,7 +29,7 @@ class Float32(Carrier):
         """
         low, high = stored_range(wire)
         scale = self.graph.constant(2.0 ** (wire.exponent - bits), self.dtype)
-        if wire.dtype in QUANTIZED and bits and added_to:
+        if self.dequantizes and wire.dtype in QUANTIZED and bits and added_to:
             value = self.graph.op("DequantizeLinear", wire.name, scale)
         else:
             value = wire.name if wire.dtype == self.dtype else self.graph.cast(wire.name, self.dtype)
@@ -77,3 +78,9 @@ class Float32(Carrier):
         turns = op("Floor", op("Mul", self.sub(a, self.number(fmt.lowest)).name, self.number(1, fmt.bits).name))
         self.num("", 0, max(abs(a.low), abs(a.high)) + 2 * span)
         return op("Sub", a.name, op("Mul", turns, self.number(span).name), name=name)
+
+
+class PlainFloat32(Float32):
+    """The same without DequantizeLinear, which some runtimes lack, or fuse into arithmetic of their own."""
+
+    dequantizes = False

@@ -40,6 +40,7 @@ class FloatCell:
         wide = layer.state is not None and not float32_carries(layer.state, layer.overflow)
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.raw_type = self.record_type = FLOAT32
+        self.current_type = self.fired_type = self.dtype
         self.early = resets_early(layer.reset_mechanism, layer.reset_timing)
         self.late = resets_late(layer.reset_mechanism, layer.reset_timing)
         self.subtracts = layer.reset_mechanism is ResetMechanism.SUBTRACT

@@ -18,7 +18,7 @@ IR_VERSION, IR_VERSION_INT2 = 10, 13
 MAX_BYTES = (1 << 31) - 1
 BATCH, TIME = "batch", "time"
 
-Dim = int | str
+Dim = int | str | None
 Shape = tuple[Dim, ...]
 KINDS: dict[np.dtype[Any], int] = {
     np.dtype(name): int(getattr(TensorProto, kind))
@@ -34,6 +34,7 @@ class Graph:
 
     def __init__(self, root: Graph | None = None) -> None:
         self.root = root or self
+        self.packs = True  # weights below 8 bits are stored as such
         self._model = onnx.ModelProto()
         self.proto = self._model.graph
         if root is None:
@@ -110,7 +111,7 @@ class Graph:
         root, dtype = self.root, np.dtype(dtype)
         seen = root._seen.get((id(codes), dtype.str))
         if seen is None:
-            kind, data = _narrowest(codes)
+            kind, data = _narrowest(codes, packs=root.packs)
             if kind == TensorProto.INT2:
                 root._opset = OPSET_INT2
             stored = root._store(data, kind, codes.shape, name)
@@ -185,10 +186,10 @@ def typed(name: str, dtype: Any, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, KINDS[np.dtype(dtype)], shape)
 
 
-def _narrowest(codes: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+def _narrowest(codes: NDArray[Any], *, packs: bool) -> tuple[int, NDArray[Any]]:
     """The narrowest ONNX type that holds the codes, and its bytes: INT2 and INT4 are packed, the first code lowest."""
     low, high = int(codes.min()), int(codes.max())
-    for bits, kind in ((2, TensorProto.INT2), (4, TensorProto.INT4)):
+    for bits, kind in ((2, TensorProto.INT2), (4, TensorProto.INT4)) if packs else ():
         if -(1 << (bits - 1)) <= low and high < 1 << (bits - 1):
             return int(kind), _packed(codes, bits)
     dtype = np.min_scalar_type(-max(-low, high + 1, 1))

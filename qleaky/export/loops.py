@@ -65,16 +65,20 @@ def recorded(step: Step, wanted: set[tuple[str, str]]) -> Values:
 
 
 class Unrolled:
-    """Every step written out."""
+    """Every step written out.
 
-    def __init__(self, graph: Graph, steps: int, batch: Callable[[], str]) -> None:
-        self.graph, self.steps, self.batch = graph, steps, batch
+    ``gathers``: steps are taken by Gather, whose shapes every runtime infers, also where the batch is a symbol; else by one
+    Split, which is faster in ONNX Runtime.
+    """
+
+    def __init__(self, graph: Graph, steps: int, batch: Callable[[], str], *, gathers: bool) -> None:
+        self.graph, self.steps, self.batch, self.gathers = graph, steps, batch, gathers
 
     def run(self, block: Block, entered: Entered, moving: frozenset[str], wanted: set[tuple[str, str]]) -> Ran:
         """As :meth:`Loop.run`."""
         graph, T = self.graph, self.steps
         pieces = {
-            key: [[wire.at(v) for v in graph.split(wire.name, T)] if key[0] in moving else [wire] * T for wire in wires]
+            key: [self._pieces(block, key, wire) if key[0] in moving else [wire] * T for wire in wires]
             for key, wires in entered.items()
         }
         shapes = {state.layer: block.arithmetic.shape(state.layer) for state in block.states}
@@ -88,6 +92,14 @@ class Unrolled:
             for key, value in recorded(step, wanted).items():
                 kept[key].append(value)
         return Ran(states, {key: graph.joined(values) for key, values in kept.items()}, step.wires)
+
+    def _pieces(self, block: Block, key: tuple[str, str], wire: Wire) -> list[Wire]:
+        """The steps of a wire, one by one."""
+        graph, T = self.graph, self.steps
+        if T == 1 or not self.gathers:
+            return [wire.at(piece) for piece in graph.split(wire.name, T)]
+        stacked = self.stacked(wire.name, block.arithmetic.shape(key[0]))
+        return [wire.at(graph.op("Gather", stacked, graph.constant(t, np.int64), axis=0)) for t in range(T)]
 
     def stacked(self, value: str, shape: tuple[int, ...]) -> str:
         """As :meth:`Loop.stacked`."""
@@ -113,20 +125,21 @@ class Scanned:
         graph, body = self.graph, self.graph.body()
         shapes = {state.layer: block.arithmetic.shape(state.layer) for state in block.states}
         initial = block.resume(graph, zeros(graph, self.batch(), block.states, shapes))
-        states = {key: _untyped(body.proto.input, graph.name("state")) for key in initial}
+        states = {key: _add(body.proto.input, graph.name("state"), *_state(block, key)) for key in initial}
         inputs, inside = [], {}
         for key, wires in entered.items():
             inside[key] = wires
             if key[0] in moving:
                 inputs += [self._per_step(block, key, wire.name) for wire in wires]
-                inside[key] = tuple(wire.at(_untyped(body.proto.input, graph.name("piece"))) for wire in wires)
+                shape: Shape = (BATCH, *block.arithmetic.shape(key[0]))
+                inside[key] = tuple(wire.at(_add(body.proto.input, graph.name("piece"), wire.dtype, shape)) for wire in wires)
         if not inputs:  # nothing changes with time: the clock alone
             inputs = [graph.op("ConstantOfShape", self.time, value=helper.make_tensor("", TensorProto.UINT8, [1], [0]))]
-            _untyped(body.proto.input, graph.name("piece"))
+            _add(body.proto.input, graph.name("piece"), np.dtype(np.uint8), ())
         step = block.step(body, states, inside, "")
         names = recorded(step, wanted)
         for key in initial:
-            _untyped(body.proto.output, body.op("Identity", step.states[key], name=graph.name("next")))
+            _add(body.proto.output, body.op("Identity", step.states[key], name=graph.name("next")), *_state(block, key))
         taken = {value.name for value in body.proto.input}
         for key, value in names.items():
             value = body.op("Identity", value) if value in taken else value
@@ -182,7 +195,12 @@ def recorded_type(block: Block, step: Step, key: tuple[str, str]) -> tuple[np.dt
     return cell.record_type if kind == "spk" else cell.dtype, shape
 
 
-def _untyped(values: Any, name: str) -> str:
-    """Add an input or output of a body, whose type follows from the Scan."""
-    values.add().name = name
+def _state(block: Block, key: tuple[str, str]) -> tuple[np.dtype[Any], Shape]:
+    """Type and shape of a state."""
+    return block.loop_type(*key), (BATCH, *block.arithmetic.shape(key[0]))
+
+
+def _add(values: Any, name: str, dtype: np.dtype[Any], shape: Shape) -> str:
+    """Add an input or output of a body; ONNX would infer its type, but not every runtime does."""
+    values.append(typed(name, dtype, shape))
     return name

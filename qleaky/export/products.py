@@ -93,14 +93,15 @@ def _as_bytes(graph: Graph, x: Wire, low: int, high: int) -> tuple[str, int]:
     return graph.cast(graph.op("Sub", value, graph.constant(low, room)), np.uint8), low
 
 
-def linear(graph: Graph, product: Product, x: Wire, floats: bool) -> Wire:
-    """W x + b: MatMulInteger on bytes; else MatMul, with ``floats`` on float32 where that is exact, or on int32 or int64.
+def linear(graph: Graph, product: Product, x: Wire, carrier: str) -> Wire:
+    """W x + b: MatMulInteger on bytes; else MatMul on float32 where that is exact and wanted, or on int32 or int64.
 
-    MatMulInteger is the fastest by far, also where everything else is carried in float32.
+    MatMulInteger is the fastest by far, also where everything else is carried in float32; only the "float" carrier, which is
+    for runtimes that may lack it, does without.
     """
     layer = product.layer
-    in_floats = floats and product.float32_exact
-    operand = None if in_floats and x.dtype.kind == "f" else product.bytes_of(graph, x)
+    in_floats = carrier != "integer" and product.float32_exact
+    operand = None if in_floats and (carrier == "float" or x.dtype.kind == "f") else product.bytes_of(graph, x)
     if operand is not None:
         weight = graph.weight(product.matrix, np.int8, f"{layer.name}.weight")
         parts = [graph.op("MatMulInteger", part, weight) for part in operand[0]]

@@ -50,6 +50,7 @@ class QuantizedCell(FastCell):
         super().__init__(graph, layer, source, clip, scan=scan)
         self.dtype = code_type(layer.state)
         self.raw_type, self.record_type = UINT8, self.dtype if stacked else UINT8
+        self.fired_type = UINT8
         self.spikes_each_step = not stacked
 
     def _prepare_constants(self) -> None:
@@ -148,7 +149,7 @@ class VectorQuantizedCell(QuantizedCell):
 
     def __init__(self, graph: Graph, layer: LIF, source: Signal, clip: Clip, *, scan: bool) -> None:
         super().__init__(graph, layer, source, clip, scan=scan)
-        self.raw_type = self.record_type = np.dtype(np.bool_)
+        self.raw_type = self.record_type = self.fired_type = np.dtype(np.bool_)
 
     def _prepare_constants(self) -> None:
         state, theta = self.layer.state, self.numbers.theta

@@ -91,7 +91,7 @@ class WholeSequence:
         axis = 1 if first.time == "sequence" else 0
         batch = functools.cache(lambda: graph.op("Shape", first.name, start=axis, end=axis + 1))
         if not scan:
-            return Unrolled(graph, self.network.num_steps, batch)
+            return Unrolled(graph, self.network.num_steps, batch, gathers=self.arithmetic.portable)
         steps = graph.constant([self.network.num_steps], np.int64)
         return Scanned(graph, graph.op("Shape", first.name, start=0, end=1) if self.dynamic else steps, batch)
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import qleaky
 from qleaky import FixedPoint, IntegerNetwork, Leaky, QuantLinear, from_snntorch, lower
+from qleaky.export.artefact import CARRIERS
 
-FORMS, CARRIERS, T, B = ("unrolled", "scan", "step"), ("integer", "float"), 12, 5
+FORMS, T, B = ("unrolled", "scan", "step"), 12, 5
 
 
 def lif(**settings: Any) -> Leaky:

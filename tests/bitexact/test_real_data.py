@@ -11,13 +11,14 @@ from torch import nn
 
 import qleaky
 from qleaky import QFormat, lower
+from qleaky.export.artefact import CARRIERS
 
 SAMPLES = 48
 
 
 def check(network: Any, net: nn.Module, codes: Any, folder: Path) -> None:
     for form in ("unrolled", "scan", "step"):
-        for carrier in ("integer", "float"):
+        for carrier in CARRIERS:
             qleaky.export_onnx(network, folder / "net.onnx", form=form, carrier=carrier)
             report = qleaky.verify(folder / "net.onnx", network, codes, module=net)
             assert (report.verdict, report.mismatches) == ("proved", 0), str(report.first_divergence)

@@ -15,6 +15,7 @@ from torch import nn
 import qleaky
 from qleaky import FixedPoint, IntegerNetwork, Leaky, QFormat, lower
 from qleaky.export import onnx_bytes
+from qleaky.export.artefact import CARRIERS
 
 RUN = """
 import sys
@@ -92,7 +93,7 @@ def write(folder: Path) -> int:
         assert any(spikes.any() for spikes in recording.spikes.values())
         finals = {f"{layer}.final_mem": membranes[-1] for layer, membranes in recording.membranes.items()}
         for form in ("unrolled", "scan"):
-            for carrier in ("integer", "float"):
+            for carrier in CARRIERS:
                 stem = folder / f"{name}.{form}.{carrier}"
                 stem.with_name(stem.name + ".onnx").write_bytes(onnx_bytes(network, form=form, carrier=carrier))
                 np.savez(stem.with_name(stem.name + ".npz"), input=codes, **recording.outputs, **finals)

@@ -11,10 +11,12 @@ import pytest
 from qleaky import IntegerNetwork, QFormat, Runner, run
 from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming, RoundingSite, ShiftDecay
 from qleaky.export import cell_choice, onnx_bytes
+from qleaky.export.artefact import CARRIERS
 from qleaky.export.cell_choice import Style, new_cell
 from qleaky.export.cells import Cell
 from qleaky.export.graph import Graph
 from qleaky.export.offset_cell import OffsetCell
+from qleaky.export.plain_cell import PlainCell
 from qleaky.export.quantized_cells import QuantizedCell, VectorQuantizedCell
 from qleaky.fixed import Overflow, Rounding
 from qleaky.integer import LIF, Input, Linear, Readout, Signal, Synapse
@@ -28,8 +30,11 @@ def lif(**fields: Any) -> LIF:
     return LIF(name="lif", input="fc", **given | fields)  # type: ignore[arg-type]
 
 
-def choose(layer: LIF, source: Signal = SOURCE, form: str = "scan", floats: bool = True, stacked: bool = False) -> Cell:
-    return new_cell(Graph(), layer, source, Style(form, frozenset({"lif"} if stacked else ())), floats)
+def choose(
+    layer: LIF, source: Signal = SOURCE, form: str = "scan", floats: bool = True, stacked: bool = False, plain: bool = False
+) -> Cell:
+    carrier = "float" if plain else "quantized" if floats else "integer"
+    return new_cell(Graph(), layer, source, Style(form, frozenset({"lif"} if stacked else ())), carrier)
 
 
 # Which form
@@ -72,6 +77,22 @@ def choose(layer: LIF, source: Signal = SOURCE, form: str = "scan", floats: bool
 )
 def test_the_fastest_form_whose_preconditions_hold_is_taken(fields: Any, floats: bool, kind: type[Cell]) -> None:
     assert type(choose(lif(**fields), floats=floats)) is kind
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "dtype"),
+    [
+        ({}, PlainCell, "float32"),
+        ({"state": STATE16, "theta": np.array(900), "compare": Compare.INCLUSIVE}, PlainCell, "float32"),
+        ({"theta": np.array(-3)}, PlainCell, "float32"),
+        ({"theta": np.array([40, 41, 42])}, Cell, "float32"),
+        ({"rounding": Rounding.HALF_EVEN}, Cell, "float32"),
+        ({"state": QFormat(20, 7)}, OffsetCell, "int32"),
+    ],
+)
+def test_the_portable_form_is_plain_float_arithmetic(fields: Any, kind: type[Cell], dtype: str) -> None:
+    cell = choose(lif(**fields), plain=True)
+    assert (type(cell), cell.dtype.name) == (kind, dtype)
 
 
 def test_one_step_graphs_take_the_general_form() -> None:
@@ -144,10 +165,11 @@ WIDE = {"state": STATE16, "theta": np.array(900), "decay": MulShift(n=7), "multi
     [
         ("integer", "unrolled", {}, {"Clip": 2, "Mul": 2, "Add": 1, "Sub": 1, "Div": 1}),
         ("integer", "unrolled", WIDE, {"Clip": 2, "Mul": 2, "Add": 1, "Sub": 1, "BitwiseAnd": 1, "Div": 1}),
-        ("float", "unrolled", WIDE, {"DequantizeLinear": 2, "Clip": 1, "Add": 1, "Sub": 1, "QuantizeLinear": 1}),
-        ("float", "scan", WIDE, {"DequantizeLinear": 2, "Clip": 1, "Add": 1, "Sub": 1, "QuantizeLinear": 2, "Identity": 2}),
+        ("quantized", "unrolled", WIDE, {"DequantizeLinear": 2, "Clip": 1, "Add": 1, "Sub": 1, "QuantizeLinear": 1}),
+        ("float", "unrolled", WIDE, {"Gather": 1, "Mul": 2, "Add": 1, "Sub": 1, "Floor": 1, "Clip": 2}),
+        ("quantized", "scan", WIDE, {"DequantizeLinear": 2, "Clip": 1, "Add": 1, "Sub": 1, "QuantizeLinear": 2, "Identity": 2}),
         (
-            "float",
+            "quantized",
             "scan",
             {"theta": np.array([40, 41, 42])},
             {"DequantizeLinear": 1, "Mul": 2, "Cast": 1, "Add": 1, "Sub": 1, "QuantizeLinear": 1, "Greater": 1, "Identity": 2},
@@ -184,7 +206,7 @@ CURRENTS = np.arange(-256, 256, 3)
 PAIRS = np.array(list(itertools.product(np.arange(-128, 128), CURRENTS)), np.int16)
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("form", ["unrolled", "scan"])
 @pytest.mark.parametrize("rounding", ["half_up", "floor"])
 @pytest.mark.parametrize("compare", ["strict", "inclusive"])
@@ -209,7 +231,7 @@ def test_fast_forms_on_all_8_bit_membranes(theta: Any, m: Any, compare: Any, rou
     assert 0 < expected.spikes["lif"].mean() < 1
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("overflow", ["saturate", "wrap"])
 @pytest.mark.parametrize("rounding", list(Rounding))
 @pytest.mark.parametrize("mechanism", list(ResetMechanism))
@@ -243,7 +265,7 @@ def test_the_general_form_on_all_8_bit_membranes(
         assert np.array_equal(found["membrane_sum"], expected.outputs["membrane_sum"])
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("form", ["unrolled", "scan"])
 @pytest.mark.parametrize("fan_in", [2, 2_000])
 def test_currents_beyond_what_float32_holds_saturate_as_they_should(fan_in: int, form: str, carrier: str) -> None:

@@ -13,6 +13,7 @@ from random_contracts import assert_equal, draw, expected, inputs
 import qleaky
 from qleaky import IntegerNetwork, QFormat, Runner
 from qleaky.export import onnx_bytes
+from qleaky.export.artefact import CARRIERS
 from qleaky.integer import (
     Add,
     Input,
@@ -24,9 +25,9 @@ LARGE = 10**6  # a batch that keeps everything inside the time loop
 WAYS: list[dict[str, Any]] = [
     {"form": form, "carrier": carrier, "batch_hint": hint}
     for form in ("unrolled", "scan")
-    for carrier in ("integer", "float")
+    for carrier in CARRIERS
     for hint in (None, LARGE)
-] + [{"form": "step", "carrier": "integer"}, {"form": "step", "carrier": "float"}]
+] + [{"form": "step", "carrier": carrier} for carrier in CARRIERS]
 IDS = ["-".join(str(v) for v in way.values() if v) for way in WAYS]
 SEEDS = st.integers(0, 2**32 - 1)
 QUIET = [HealthCheck.too_slow]
@@ -60,7 +61,7 @@ def test_random_contracts_with_fast_forms(way: dict[str, Any], seed: int) -> Non
 @settings(max_examples=10, suppress_health_check=QUIET)
 @given(seed=SEEDS)
 @pytest.mark.parametrize("form", ["unrolled", "scan"])
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 def test_probes_are_all_spikes_and_membranes(carrier: str, form: str, seed: int) -> None:
     check(draw(seed, common=bool(seed % 2)), seed, form=form, carrier=carrier, probe=True)
 
@@ -118,7 +119,7 @@ def test_several_inputs_and_readouts(way: dict[str, Any]) -> None:
     assert {"first.membrane_sum", "first.class", "second.spikes"} <= names
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("hint", [None, LARGE])
 @pytest.mark.parametrize("kind", ["spikes", "spike_count", "membrane_mean", "last_membrane"])
 def test_a_scan_takes_any_number_of_steps(kind: Any, hint: int | None, carrier: str) -> None:

@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper
 from qleaky import IntegerNetwork, QFormat, Runner, run
 from qleaky.errors import LoweringError
 from qleaky.export import graph, onnx_bytes
+from qleaky.export.artefact import CARRIERS
 from qleaky.export.graph import Graph
 from qleaky.integer import LIF, Conv, Input, Linear, Readout
 
@@ -40,7 +41,7 @@ def codes(bits: int, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("form", ["unrolled", "scan", "step"])
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize(
     ("bits", "kind"), [(2, "INT2"), (3, "INT4"), (4, "INT4"), (5, "INT8"), (8, "INT8"), (12, "INT16"), (20, "INT32")]
 )
@@ -49,6 +50,7 @@ def test_weights_are_stored_in_the_narrowest_type(shape: Any, bits: int, kind: s
     network = linear(codes(bits, shape))
     data = onnx_bytes(network, form, carrier)
     tensor = stored(data)
+    kind = "INT8" if carrier == "float" and bits < 8 else kind  # not every runtime reads packed weights
     assert TensorProto.DataType.Name(tensor.data_type) == kind
     assert np.array_equal(numpy_helper.to_array(tensor).astype(np.int64), network.layers[0].weight.T)  # type: ignore[union-attr]
     model = onnx.load_model_from_string(data)

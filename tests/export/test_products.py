@@ -13,6 +13,7 @@ import pytest
 
 from qleaky import IntegerNetwork, QFormat, Runner, run
 from qleaky.export import onnx_bytes
+from qleaky.export.artefact import CARRIERS
 from qleaky.integer import LIF, Affine, Conv, Input, Linear, Readout
 
 FORMATS = [
@@ -50,7 +51,7 @@ def extremes(fmt: QFormat, fan_in: int = 6) -> Any:
 
 
 @pytest.mark.parametrize("optimize", [False, True])
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("fmt", FORMATS, ids=repr)
 def test_every_input_format_is_exact_at_its_ends(fmt: QFormat, carrier: str, optimize: bool) -> None:
     found = Runner(onnx_bytes(network(fmt), carrier=carrier), optimize=optimize).run(extremes(fmt))
@@ -95,7 +96,7 @@ CONVS = {
 }
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("operator", CONVS)
 def test_convolutions_beyond_float32_are_integer_ones_or_products_by_taps(operator: str, carrier: str) -> None:
     numbers, fmt = CONVS[operator]

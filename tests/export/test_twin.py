@@ -10,6 +10,7 @@ import torch
 from qleaky import QFormat, export_onnx, lower
 from qleaky.errors import ArtefactError
 from qleaky.export import onnx_bytes, twin
+from qleaky.export.artefact import CARRIERS
 from qleaky.models import FeedForward
 
 T = 3
@@ -53,7 +54,7 @@ def body(model: onnx.ModelProto, place: int) -> onnx.GraphProto:
     return next(attribute.g for attribute in scan.attribute if attribute.name == "body")
 
 
-@pytest.mark.parametrize("carrier", ["integer", "float"])
+@pytest.mark.parametrize("carrier", CARRIERS)
 def test_the_twin_of_a_scan_adds_outputs_to_bodies_scans_and_the_graph(carrier: str) -> None:
     model = parsed(onnx_bytes(network(), "scan", carrier))
     more, probes = probed(model, "scan")
