@@ -6,11 +6,12 @@ import numpy as np
 
 from qleaky.dynamics import Compare
 from qleaky.export import dynamics_ops as rules
-from qleaky.export.carriers import Carrier, Num, TooWide
+from qleaky.export.carriers import Carrier
 from qleaky.export.cells import Clip, Emission, Names, States
 from qleaky.export.fast_cells import FastCell
 from qleaky.export.float_carrier import PlainFloat32
 from qleaky.export.graph import Graph
+from qleaky.export.numbers import Num, TooWide
 from qleaky.export.wires import Wire
 from qleaky.fixed import Rounding
 from qleaky.integer import LIF

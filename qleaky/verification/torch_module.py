@@ -117,9 +117,8 @@ def _ways(net: nn.Module, network: Network, like: Tensor) -> Iterator[tuple[tupl
 
 
 def _sequences(sources: list[NamedInput], steps: int, like: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """All inputs over all steps: time first, and beside a static one batch first too, which tracing cannot tell by itself."""
-    mixed = len({source.time for source in sources}) > 1
-    for lead in ((steps, SAMPLES), (SAMPLES, steps)) if mixed else ((steps, SAMPLES),):
+    """All inputs over all steps, time first, then batch first."""
+    for lead in ((steps, SAMPLES), (SAMPLES, steps)) if any(source.time == "sequence" for source in sources) else ((0, 0),):
         yield tuple(like.new_zeros(*((SAMPLES,) if s.time == "static" else lead), *s.shape) for s in sources)
 
 
