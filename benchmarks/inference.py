@@ -32,7 +32,7 @@ import qleaky
 from qleaky import IntegerNetwork
 from qleaky.export import onnx_bytes
 
-FORMS = (("unrolled", "integer"), ("unrolled", "float"), ("scan", "integer"), ("scan", "float"))
+FORMS = (("unrolled", "integer"), ("unrolled", "quantized"), ("scan", "integer"), ("scan", "float"), ("scan", "quantized"))
 TARGETS: dict[tuple[str, int, int], list[tuple[str, float]]] = {
     ("W1", 1, 16): [("torch.onnx (dynamo)", 3.0), ("torch.onnx (TorchScript)", 3.0), ("snntorch", 18.0)],
     ("W2", 1, 16): [("snntorch", 19.0), ("floor", 1 / 2.3)],

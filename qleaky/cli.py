@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
 FORMS = ("auto", "unrolled", "scan", "step")
 CARRIERS = ("integer", "float", "quantized")
+RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch sizes
 BAD_INPUT = 2
 INTERNAL_ERROR = 70
 
@@ -174,7 +175,10 @@ def verify(artefact: str, network: str, inputs: str | None, json_path: str | Non
     from qleaky.integer import load_network
     from qleaky.verification import verify as check
 
-    report = check(artefact, load_network(network), None if inputs is None else _load_inputs(inputs))
+    contract = load_network(network)
+    codes = None if inputs is None else _load_inputs(inputs, [source.name for source in contract.inputs])
+    with _stages(RUNS) as advance:
+        report = check(artefact, contract, codes, progress=advance)
     if json_path is not None:
         report.certificate().save(json_path)
     _print_report(report)
@@ -221,19 +225,22 @@ def _console(**options: Any) -> Any:
     return Console(**options)
 
 
-def _load_inputs(path: str) -> Any:
+def _load_inputs(path: str, names: list[str]) -> Any:
+    """The array 'inputs', or for a network with several inputs those of their names."""
     import numpy as np
 
+    wanted = names if len(names) > 1 else ["inputs"]
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if "inputs" in arrays:
-                return arrays["inputs"]
+            if all(name in arrays for name in wanted):
+                return {name: arrays[name] for name in wanted} if len(names) > 1 else arrays["inputs"]
             found = ", ".join(arrays.files) or "nothing"
     except OSError as error:
         raise InputError(f"Cannot read inputs from {path}: {error.strerror or error}.") from error
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"Cannot read inputs from {path}: it is no .npz file of plain arrays, or is damaged.") from error
-    raise InputError(f"{path} holds {found}; it must hold an array called 'inputs'.")
+    what = f"arrays called {', '.join(wanted)}" if len(names) > 1 else "an array called 'inputs'"
+    raise InputError(f"{path} holds {found}; it must hold {what}.")
 
 
 def _print_demo(result: DemoResult) -> None:
@@ -262,6 +269,10 @@ def _print_report(report: Report) -> None:
 
 def _sentence(report: Report) -> str:
     counts = f"{report.compared:,} numbers compared on {report.samples:,} samples, {report.mismatches:,} differ"
+    if report.mismatches:
+        total = report.total
+        places = {"spikes": total.spike_mismatches, "membranes": total.membrane_mismatches, "outputs": total.output_mismatches}
+        counts += f" ({', '.join(f'{count:,} {what}' for what, count in places.items())})"
     torch = "torch was not compared" if report.torch_verdict is None else f"torch: {report.torch_verdict}"
     match report.verdict:
         case "proved" if report.torch_verdict is None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -197,6 +198,7 @@ def test_a_changed_artefact_differs(copied: Path) -> None:
     ran = check(copied, "--json", copied / "differs.json")
     assert ran.returncode == 1
     assert ran.stdout.startswith("differs: ")
+    assert re.search(r"differ \([\d,]+ spikes, [1-9][\d,]* membranes, [1-9][\d,]* outputs\)", ran.stdout)
     assert "first divergence: layer 'lif2', step " in ran.stdout
     assert "bit-exact" not in ran.stdout
     assert Certificate.load(copied / "differs.json").verdict == "differs"

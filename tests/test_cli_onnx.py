@@ -9,9 +9,10 @@ import pytest
 from test_cli import assert_refused, call
 
 import qleaky
-from qleaky import IntegerNetwork
+from qleaky import IntegerNetwork, QFormat
 from qleaky.cli import CARRIERS, FORMS
 from qleaky.export import artefact
+from qleaky.integer import LIF, Add, Input, Readout
 
 CODE = """
 import torch
@@ -45,7 +46,7 @@ def export(file: str, name: str, *arguments: Any) -> Any:
     return call("onnx", f"{file}:{name}", "-o", Path(file).parent / "model.onnx", *COMMON, *arguments)
 
 
-@pytest.mark.parametrize(("form", "carrier"), zip(FORMS, [*CARRIERS, CARRIERS[-1]], strict=True))
+@pytest.mark.parametrize(("form", "carrier"), list(zip(FORMS, [*CARRIERS, CARRIERS[-1]], strict=True)))
 def test_a_graph_and_its_contract_are_written_and_verify(file: str, form: str, carrier: str) -> None:
     ran = export(file, "net", "--form", form, "--carrier", carrier, "--readout", "spike_count:argmax")
     assert ran.returncode == 0, ran.stderr
@@ -131,3 +132,25 @@ def test_the_classes_are_those_of_the_reference(file: str) -> None:
     codes = np.random.default_rng(0).integers(0, 2, (7, 5, 6))
     found = qleaky.Runner(folder / "model.onnx").run(codes.astype(np.uint8))
     assert np.array_equal(found["class"], qleaky.run(network, codes).outputs["class"])
+
+
+def test_inputs_of_several_names_come_from_one_file(tmp_path: Path) -> None:
+    layers = (
+        Add(name="sum", inputs=("left", "right"), signs=(1, -1)),
+        LIF(name="lif", input="sum", state=QFormat(8, 3), theta=np.array(9)),
+    )
+    fmt = QFormat(8, 3)
+    network = IntegerNetwork(
+        inputs=(Input((3,), fmt, name="left"), Input((3,), fmt, name="right")),
+        num_steps=4,
+        layers=layers,
+        readouts=(Readout("lif"),),
+    )
+    network.save(tmp_path / "net.qleaky")
+    qleaky.export_onnx(network, tmp_path / "net.onnx")
+    codes = np.random.default_rng(0).integers(-128, 128, (2, 4, 5, 3))
+    np.savez(tmp_path / "both.npz", left=codes[0], right=codes[1])
+    np.savez(tmp_path / "one.npz", left=codes[0])
+    command = ("verify", tmp_path / "net.onnx", "--network", tmp_path / "net.qleaky", "--inputs")
+    assert call(*command, tmp_path / "both.npz").returncode == 0
+    assert_refused(call(*command, tmp_path / "one.npz"), "holds left; it must hold arrays called left, right.")
