@@ -75,14 +75,14 @@ def liveliness(capsys: pytest.CaptureFixture[str]) -> Iterator[Liveliness]:
 
 def scaled_until_alive(drawn: Drawn, samples: int) -> tuple[IntegerNetwork, Any, Recording]:
     """The contract, random inputs, and what the reference makes of them; weights are doubled until every layer spikes."""
-    for _ in range(MOST_SCALINGS):
+    for scaling in range(MOST_SCALINGS):
         network = qleaky.lower(drawn.net, drawn.sample, **drawn.arguments)
         assert isinstance(network, IntegerNetwork), getattr(network, "reasons", None)
         fmt, rng = network.input.format, np.random.default_rng(drawn.inputs)
         lead = (network.num_steps, samples) if network.input.time == "sequence" else (samples,)
         codes = rng.integers(fmt.lowest, fmt.highest + 1, (*lead, *network.input.shape))
         recording = run(network, codes)
-        if all(spikes.any() for spikes in recording.spikes.values()):
+        if all(spikes.any() for spikes in recording.spikes.values()) or scaling == MOST_SCALINGS - 1:
             break
         with torch.no_grad():
             for name, parameter in drawn.net.named_parameters():
