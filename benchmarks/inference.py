@@ -31,8 +31,9 @@ from timing import Run, kibibytes, medians, repeated, reset_peak
 import qleaky
 from qleaky import IntegerNetwork
 from qleaky.export import onnx_bytes
+from qleaky.verification.runners import Runner
 
-FORMS = (("unrolled", "integer"), ("unrolled", "quantized"), ("scan", "integer"), ("scan", "float"), ("scan", "quantized"))
+FORMS = [(form, carrier) for form in ("unrolled", "scan") for carrier in ("integer", "float", "quantized")]
 TARGETS: dict[tuple[str, int, int], list[tuple[str, float]]] = {
     ("W1", 1, 16): [("torch.onnx (dynamo)", 3.0), ("torch.onnx (TorchScript)", 3.0), ("snntorch", 18.0)],
     ("W2", 1, 16): [("snntorch", 19.0), ("floor", 1 / 2.3)],
@@ -112,6 +113,11 @@ def candidates(workload: Workload, batch: int, bits: int, folder: Path) -> tuple
         ours = session(models[label])
         check(ours, codes, expected, label)
         runs[label] = lambda ours=ours: ours.run(None, {"input": codes})
+    label = f"qleaky step, integer carrier, {bits}-bit states, streamed from Python"
+    models[label] = onnx_bytes(network, form="step", carrier="integer", batch_hint=batch)
+    streamed = Runner(models[label])
+    assert all(np.array_equal(array, streamed.run(codes)[name]) for name, array in expected.items()), f"{label} differs"
+    runs[label] = lambda: streamed.run(codes)
     return runs, models
 
 
@@ -165,7 +171,8 @@ def table(workload: Workload, batch: int, bits: int, folder: Path, rounds: int) 
         extra = ""
         if name in models:
             model = models[name]
-            extra = f"{creation(model) * 1e3:.0f} ms | {len(model):,} | {peak_memory(model, workload, batch, folder):.0f}"
+            peak = "" if "streamed" in name else f"{peak_memory(model, workload, batch, folder):.0f}"
+            extra = f"{creation(model) * 1e3:.0f} ms | {len(model):,} | {peak}"
         print(f"| {name} | {base / seconds:.2f}x | {seconds / low:.2f}x | {seconds * 1e3:.3f} | {extra or ' | | '} |")
     report_targets(workload.name, batch, bits, times)
 
