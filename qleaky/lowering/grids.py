@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qleaky.errors import FormatError
-from qleaky.fixed import grid_of
-
-Codes = NDArray[np.int64]
 
 
 def numbers(tensor: Tensor | None, where: str) -> NDArray[Any] | None:
@@ -35,11 +32,6 @@ def narrowest(codes: Any) -> NDArray[Any]:
     low, high = int(array.min(initial=0)), int(array.max(initial=0))
     bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
     return array.astype(f"i{next(b for b in (1, 2, 4, 8) if 8 * b >= bits)}")
-
-
-def codes_on_grid(array: NDArray[Any], max_bits: int) -> tuple[Codes, int] | None:
-    """(codes, frac_bits), or None where the numbers need more bits; see :func:`qleaky.fixed.grid_of`."""
-    return grid_of(array, max_bits=max_bits)
 
 
 def holds_exact_sums(dtype: torch.dtype) -> bool:

@@ -9,9 +9,9 @@ import torch
 
 from qleaky.dynamics import MAX_DECAY_BITS, MulShift, ResetTiming, lowest_threshold
 from qleaky.errors import FormatError
-from qleaky.fixed import QFormat
+from qleaky.fixed import QFormat, grid_of
 from qleaky.integer import LIF, Signal
-from qleaky.lowering.grids import codes_on_grid, narrowest, numbers
+from qleaky.lowering.grids import narrowest, numbers
 from qleaky.lowering.stages import Stage
 from qleaky.neuron import Leaky
 from qleaky.quantizers import FixedPoint
@@ -47,7 +47,7 @@ def _graded(module: Leaky) -> tuple[Any, int] | None:
     if bool((module.graded_spikes_factor == 1).all()):
         return None
     values = numbers(module.graded_spikes_factor, "graded_spikes_factor")
-    grid = None if values is None else codes_on_grid(values, GRADED_BITS)
+    grid = None if values is None else grid_of(values, max_bits=GRADED_BITS)
     return None if grid is None else (without_leading_ones(grid[0]), grid[1])
 
 
@@ -153,7 +153,7 @@ class _Builder:
             beta = module.effective_beta().cpu().double().numpy()
         if isinstance(module.decay, MulShift):
             return MulShift(n=module.decay.n, rounding=module.decay.rounding), np.ldexp(beta, module.decay.n).astype(np.int64)
-        grid = codes_on_grid(beta, MAX_DECAY_BITS + 2)
+        grid = grid_of(beta, max_bits=MAX_DECAY_BITS + 2)
         if grid is None or grid[1] > MAX_DECAY_BITS:
             scaled = np.ldexp(beta, MAX_DECAY_BITS)
             worst = float(beta[scaled != np.rint(scaled)].flat[0])

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from qleaky.fixed import grid_of
 from qleaky.integer import Affine, Conv, Linear, Signal
-from qleaky.lowering.grids import codes_on_grid, holds_exact_sums, narrowest, numbers
+from qleaky.lowering.grids import holds_exact_sums, narrowest, numbers
 from qleaky.lowering.stages import Stage
 
 WEIGHT_BITS = 16
@@ -34,7 +35,7 @@ def integer_affine(stage: Stage, x: Signal, reasons: list[str]) -> Affine | None
     scale, bias = stage.node.constants
     where = f"layer {stage.name!r}: the constants"
     factor, offset = numbers(scale, where), numbers(bias, where)
-    grid = (np.array(1), 0) if factor is None else codes_on_grid(factor, WEIGHT_BITS)
+    grid = (np.array(1), 0) if factor is None else grid_of(factor, max_bits=WEIGHT_BITS)
     if grid is None:
         reasons.append(
             f"layer {stage.name!r}: it multiplies by numbers that are on no power-of-two grid of at most {WEIGHT_BITS} "
@@ -65,7 +66,7 @@ def _weights(stage: Stage, x: Signal, reasons: list[str]) -> dict[str, Any] | No
         )
     where = f"layer {stage.name!r}: the weights or the bias"
     array, offset = numbers(weight, where), numbers(bias, where)
-    grid = codes_on_grid(array, WEIGHT_BITS) if array is not None else None
+    grid = grid_of(array, max_bits=WEIGHT_BITS) if array is not None else None
     if grid is None:
         reasons.append(
             f"layer {stage.name!r}: weights are not on a power-of-two grid of at most {WEIGHT_BITS} bits; use "
@@ -86,7 +87,7 @@ def _with_bias(
     """(weight codes, bias codes, frac_bits): the weights move to the grid of a bias that is finer than their sum."""
     if bias is None:
         return codes, None, frac_bits
-    grid = codes_on_grid(bias, BIAS_BITS)
+    grid = grid_of(bias, max_bits=BIAS_BITS)
     if grid is None:
         reasons.append(
             f"layer {stage.name!r}: the bias is not on a power-of-two grid of at most {BIAS_BITS} bits; use "

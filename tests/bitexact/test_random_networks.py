@@ -125,8 +125,9 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 @settings(max_examples=50, suppress_health_check=QUIET, deadline=None)
 @given(drawn=networks() | networks() | chains())
 def test_random_networks_agree_everywhere(drawn: Drawn, tmp_path: Path, liveliness: Liveliness) -> None:
-    start = drawn.inputs % len(FORMS)
-    compare_all(drawn, tmp_path, liveliness, [FORMS[start], FORMS[(start + 4) % len(FORMS)]])
+    """Every network in all three forms, each in another carrier."""
+    carriers = [CARRIERS[(drawn.inputs + form) % len(CARRIERS)] for form in range(3)]
+    compare_all(drawn, tmp_path, liveliness, zip(("unrolled", "scan", "step"), carriers, strict=True))
 
 
 @pytest.mark.nightly
