@@ -153,10 +153,11 @@ def check_export(form: str, carrier: str, target: str | None) -> None:
 @contextlib.contextmanager
 def _stages(count: int) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr, whose description names the stage that runs."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
     columns = ("[progress.description]{task.description}", BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn(""), console=_console(stderr=True), transient=True) as bars:
+    console = _console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("", total=count)
 
         def advance(stage: str) -> None:

@@ -15,7 +15,7 @@ def print_export(network: IntegerNetwork | FloatNetwork, model: bytes, files: tu
 
     table = Table(title=_title(network))
     for heading in ("layer", "kind", "sample", "format", "accumulator"):
-        table.add_column(heading, justify="right" if heading == "accumulator" else "left")
+        table.add_column(heading, justify="right" if heading == "accumulator" else "left", overflow="fold")
     for row in rows(network):
         table.add_row(*row)
     console.print(table)

@@ -35,8 +35,8 @@ def assert_refused(ran: subprocess.CompletedProcess[str], *words: str) -> None:
     """Exit code 2, and one sentence on stderr that holds the words."""
     assert ran.returncode == 2, ran.stderr
     assert "Traceback" not in ran.stderr
-    assert ran.stderr.strip().startswith("qleaky-export: ")
-    assert ran.stderr.strip().count("\n") == 0
+    assert ran.stderr.startswith("qleaky-export: ")
+    assert ran.stderr.count("\n") == 1
     for word in words:
         assert word in ran.stderr
 
