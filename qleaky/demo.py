@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qleaky._files import make_folder, write_atomically
-from qleaky.datasets import JapaneseVowels, japanese_vowels
+from qleaky.datasets import DataSet, japanese_vowels
 from qleaky.errors import QleakyError
 from qleaky.export import onnx_bytes, twin
 from qleaky.integer import IntegerNetwork
@@ -81,7 +81,7 @@ def run_demo(
         return _deploy(target, float_net, net, data)
 
 
-def train(net: nn.Module, data: JapaneseVowels, schedule: Schedule, seed: int, tell: Callable[[int, int, float], None]) -> None:
+def train(net: nn.Module, data: DataSet, schedule: Schedule, seed: int, tell: Callable[[int, int, float], None]) -> None:
     """Minimise the cross-entropy of the mean output membrane."""
     inputs, labels = _values(data, "train"), torch.from_numpy(data.train_labels)
     shuffler = torch.Generator().manual_seed(seed)
@@ -100,14 +100,14 @@ def train(net: nn.Module, data: JapaneseVowels, schedule: Schedule, seed: int, t
         tell(epoch + 1, schedule.epochs, float(np.mean(losses)))
 
 
-def accuracy(net: nn.Module, data: JapaneseVowels) -> float:
+def accuracy(net: nn.Module, data: DataSet) -> float:
     """Test accuracy in percent, by the largest mean output membrane."""
     with torch.no_grad():
         _, membranes = net(_values(data, "test"))
     return _percent(membranes.sum(0, dtype=torch.float64).argmax(-1).numpy(), data)
 
 
-def _deploy(target: Path, float_net: nn.Module, net: nn.Module, data: JapaneseVowels) -> DemoResult:
+def _deploy(target: Path, float_net: nn.Module, net: nn.Module, data: DataSet) -> DemoResult:
     """Lower, export, verify on the whole test set, and write everything."""
     network = lower(net, _values(data, "test")[:, :1], input_format=data.format, readout=READOUT)
     if not isinstance(network, IntegerNetwork):
@@ -124,7 +124,7 @@ def _deploy(target: Path, float_net: nn.Module, net: nn.Module, data: JapaneseVo
     return DemoResult(accuracy(float_net, data), accuracy(net, data), _percent(classes, data), report, files)
 
 
-def _picture(net: nn.Module, network: IntegerNetwork, model: bytes, data: JapaneseVowels) -> bytes:
+def _picture(net: nn.Module, network: IntegerNetwork, model: bytes, data: DataSet) -> bytes:
     """The first test recording: its input, and what torch and ONNX Runtime made of it."""
     codes = data.test_codes[:, :1]
     hidden, output = (lif.name for lif in network.lif_layers)
@@ -143,11 +143,11 @@ def _picture(net: nn.Module, network: IntegerNetwork, model: bytes, data: Japane
     return draw_sample(data.format.decode(codes[:, 0]), traces, title, threshold=LIFSettings().threshold)
 
 
-def _values(data: JapaneseVowels, split: str) -> Tensor:
+def _values(data: DataSet, split: str) -> Tensor:
     return torch.from_numpy(data.format.decode(data.train_codes if split == "train" else data.test_codes))
 
 
-def _percent(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]], data: JapaneseVowels) -> float:
+def _percent(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]], data: DataSet) -> float:
     return 100.0 * float((classes == data.test_labels).mean())
 
 

@@ -40,7 +40,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert set(succeed("git", "ls-files", "qleaky", cwd=ROOT).split()) <= names
-    wanted = ("py.typed", "cli.py", "datasets/japanese_vowels.npz", "_data/export/README.md", "_data/models/README.md")
+    wanted = (
+        "py.typed",
+        "cli.py",
+        "datasets/japanese_vowels.npz",
+        "datasets/digits.npz",
+        "_data/export/README.md",
+        "_data/models/README.md",
+    )
     assert {f"qleaky/{name}" for name in wanted} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"qleaky"}

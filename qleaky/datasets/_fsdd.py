@@ -1,0 +1,46 @@
+"""Free Spoken Digit Dataset, as 32 bands of a log-mel spectrogram (CC BY-SA 4.0)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from qleaky.datasets._data_set import DataSet
+from qleaky.datasets._sources import Source, arrays
+from qleaky.fixed import QFormat
+
+FORMAT = QFormat(8, 6, signed=False, zero_point=128)
+NUM_STEPS = 40
+DIGITS = 10
+TEST_INDICES = 5
+SOURCE = Source(
+    "fsdd/fsdd_logmel_u8.npz",
+    "5df690ba31cf182e7b93e7d0985581b2a3c2f964cd4c6b3a65d145277badfff2",
+    "It is made from the 3,000 recordings of the Free Spoken Digit Dataset (Z. Jackson et al., CC BY-SA 4.0), "
+    "https://github.com/Jakobovski/free-spoken-digit-dataset at commit 26eb9aa: x uint8 (3000, 40, 32), frames of 256 samples "
+    "each 160 under a Hann window, 32 mel bands from 80 to 3900 Hz, log10 of the power clipped to -4..2 as 0..255, padded "
+    "with 0; digit, speaker, index and frames uint8 (3000,).",
+)
+
+
+def fsdd(folder: str | os.PathLike[str] | None = None) -> DataSet:
+    """The official split: recordings 0 to 4 of each speaker and digit test (300), 5 to 49 train (2,700).
+
+    Codes (40, N, 32), value = (code - 128) / 64. The padding is code 0, as silence is.
+
+    Args:
+        folder: holds ``fsdd/fsdd_logmel_u8.npz``; None takes the environment variable QLEAKY_DATA.
+
+    Raises:
+        InputError: no folder is named.
+        ArtefactError: the file is missing or damaged.
+    """
+    found = arrays(SOURCE.read(folder), SOURCE.path)
+    labels, frames = found["digit"].astype(np.int64), found["frames"].astype(np.int64)
+    test = found["index"] < TEST_INDICES
+    train_codes, test_codes = (np.ascontiguousarray(found["x"][part].transpose(1, 0, 2)) for part in (~test, test))
+    return DataSet(
+        *("fsdd", train_codes, labels[~test], test_codes, labels[test], FORMAT, "sequence", NUM_STEPS, DIGITS),
+        *(frames[~test], frames[test]),
+    )
