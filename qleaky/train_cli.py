@@ -123,3 +123,7 @@ def _fail(error: BaseException) -> None:
 
 def _terminated(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+if __name__ == "__main__":  # for torchrun -m qleaky.train_cli
+    main()

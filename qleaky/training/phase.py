@@ -78,8 +78,16 @@ class Phase:
         total, correct = self.processes.total(total, correct)
         count = len(splits.train)
         held = evaluate(self.net, splits.validation, self, self.processes) if len(splits.validation) else None
-        validation = (None, None) if held is None else (held.loss, held.accuracy)
-        return Row(name, epoch, total / count, 100 * correct / count, *validation, rate, time.perf_counter() - began)
+        return Row(
+            name,
+            epoch,
+            loss=total / count,
+            train_accuracy=100 * correct / count,
+            validation_loss=None if held is None else held.loss,
+            validation_accuracy=None if held is None else held.accuracy,
+            learning_rate=rate,
+            seconds=time.perf_counter() - began,
+        )
 
     def losses(self, spikes: Tensor, membranes: Tensor, labels: Tensor) -> Tensor:
         """The sum of the samples' losses."""
@@ -107,7 +115,7 @@ class Phase:
         except FormatError as error:  # a state quantizer met NaN
             raise self._not_finite(values, labels, where, str(error)) from error
         loss = self.losses(spikes, membranes, labels) * weight
-        (loss * (self.processes.count / len(picked))).backward()
+        (loss * (self.processes.count / len(picked))).backward()  # type: ignore[no-untyped-call]
         value, norm = loss.item(), self._clipped_norm()
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise self._not_finite(values, labels, where, f"the loss is {value}, the norm of its gradient {norm}")
@@ -138,7 +146,8 @@ class Phase:
     def _not_finite(self, values: Tensor, labels: Tensor, where: str, what: str) -> TrainingError:
         def loss_of() -> Tensor:
             restart(self.net)
-            return self.losses(*self.net(values), labels) / len(labels)
+            spikes, membranes = self.net(values)
+            return self.losses(spikes, membranes, labels) / len(labels)
 
         found = find_nonfinite(self.net, loss_of) or what
         return TrainingError(

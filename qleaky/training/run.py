@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from qleaky._files import make_folder, write_atomically
@@ -192,10 +190,3 @@ class Run:
         self.progress.close()
         if self.board is not None:
             self.board.close()
-
-
-def load_trained(recipe: Recipe, data: DataSet, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The float network of a recipe with its trained weights."""
-    net = network_from_recipe(recipe, data)
-    net.load_state_dict(dict(weights))
-    return net

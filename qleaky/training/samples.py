@@ -58,7 +58,9 @@ def split(data: DataSet, share: float, seed: int) -> Splits:
     whole = Samples(_tensor(data.train_codes), torch.from_numpy(data.train_labels), data.format, dim)
     held = _held_back(data.train_labels, share, seed)
     if held.all():
-        raise InputError(f"data.validation = {share:g} holds back all {len(held)} training samples of {data.name}; choose less.")
+        raise InputError(
+            f"data.validation = {share:g} holds back all {len(held)} training samples of {data.name}; choose less."
+        )
     train, validation = (torch.from_numpy(np.flatnonzero(part)) for part in (~held, held))
     test = Samples(_tensor(data.test_codes), torch.from_numpy(data.test_labels), data.format, dim)
     return Splits(whole[train], whole[validation], test)
