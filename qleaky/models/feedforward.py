@@ -1,59 +1,123 @@
-"""Fully connected spiking networks on whole sequences."""
+"""Feed-forward spiking networks, dense and convolutional, on whole sequences or on one static input."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from qleaky.dynamics import MulShift
+from qleaky.errors import InputError
 from qleaky.layers import QuantLinear
+from qleaky.models._layers import Conv, Dense, Pool, plan
 from qleaky.neuron import Leaky
 from qleaky.quantizers import FixedPoint
+from qleaky.surrogate import Surrogate
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
+POOLS = {("A", 1): nn.AvgPool1d, ("A", 2): nn.AvgPool2d, ("M", 1): nn.MaxPool1d, ("M", 2): nn.MaxPool2d}
 
 
 @dataclass(frozen=True)
 class LIFSettings:
-    """Neuron settings of a network: decay m/256, threshold, and the membrane's format."""
+    """Neuron settings of a network; the membrane's format is that of a quantized one."""
 
     beta: float = 230 / 256
     threshold: float = 1.0
     state_bits: int = 8
     state_frac_bits: int = 5
+    reset_mechanism: str = "subtract"
+    spike_grad: Surrogate | None = None
 
 
 class FeedForward(nn.Module):
-    """Linear and Leaky layers in turn: (T, B, sizes[0]) -> spikes and membranes (T, B, sizes[-1]) of the last layer.
+    """Layers with weights, each followed by a Leaky, and pools between them -> spikes and membranes (T, B, classes).
+
+    Layers: 128 is a dense one of 128 neurons; "16C5" a convolution of 16 channels, kernel 5, stride 1, without padding; "AP2"
+    and "MP2" average and max pools of windows of 2 that do not overlap. In two dimensions kernels and windows are squares.
+    A pool whose window holds 2, 4, 8, ... numbers is exact. Modules are called conv1, lif1, pool1, fc2, lif2, and so on.
+
+    A static input goes through the first layer with weights once; its current is then the same at each step.
 
     Args:
-        sizes: neurons per layer, the input first.
-        weight_bits: bits of the weights; None for a float network, without state quantizers.
+        layers: without ``input_shape`` dense sizes, the input's first; with it the layers alone.
+        weight_bits: bits of the weights of dense layers; None for a float network, without state quantizers. Convolutions are
+            float: :func:`qleaky.quantize` brings them to bits.
         lif: neuron settings.
+        input_shape: of one sample at one time step: (N,), (C, L) or (C, H, W).
+        num_steps: T of a network that takes a static input; None for one that takes sequences.
+
+    Raises:
+        InputError: layers that do not follow each other, in the constructor; in forward an input of another shape.
+
+    Shapes: x (T, B, *input_shape), or (B, *input_shape) with ``num_steps`` -> both (T, B, layers[-1]).
+
+    >>> net = FeedForward(["4C3", "AP2", 10], None, input_shape=(1, 8, 8), num_steps=5)
+    >>> [name for name, _ in net.named_children()]
+    ['conv1', 'lif1', 'pool1', 'flatten', 'fc2', 'lif2']
     """
 
-    def __init__(self, sizes: Sequence[int], weight_bits: int | None = 8, lif: LIFSettings | None = None) -> None:
+    def __init__(
+        self,
+        layers: Sequence[int | str],
+        weight_bits: int | None = 8,
+        lif: LIFSettings | None = None,
+        *,
+        input_shape: Sequence[int] | None = None,
+        num_steps: int | None = None,
+    ) -> None:
         super().__init__()
-        settings = lif or LIFSettings()
-        for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1):
-            linear = nn.Linear(inputs, outputs) if weight_bits is None else QuantLinear(inputs, outputs, weight_bits)
-            self.add_module(f"fc{index}", linear)
-            self.add_module(f"lif{index}", _leaky(settings, quantized=weight_bits is not None))
+        self.input_shape, planned = plan(layers, input_shape)
+        if num_steps is not None and num_steps < 1:
+            raise InputError(f"FeedForward: num_steps={num_steps}; a static input is shown for at least one step.")
+        self.num_steps = num_steps
+        if weight_bits is not None and any(isinstance(layer, Conv) for layer in planned):
+            raise InputError(
+                f"FeedForward: weight_bits={weight_bits} with a convolution; pass weight_bits=None, train, and quantize the "
+                f"network with qleaky.quantize."
+            )
+        for layer in planned:
+            self._add(layer, weight_bits, lif or LIFSettings())
+
+    def _add(self, layer: Conv | Dense | Pool, weight_bits: int | None, lif: LIFSettings) -> None:
+        index = 1 + sum(isinstance(module, Leaky) for module in self.children())
+        if isinstance(layer, Pool):
+            pools = sum(name.startswith("pool") for name, _ in self.named_children())
+            self.add_module(f"pool{pools + 1}", POOLS[layer.kind, layer.dimensions](layer.window))
+            return
+        if isinstance(layer, Conv):
+            self.add_module(f"conv{index}", CONVOLUTIONS[layer.dimensions](layer.inputs, layer.outputs, layer.kernel))
+        else:
+            if layer.flatten:
+                self.add_module("flatten", nn.Flatten())
+            sizes = layer.inputs, layer.outputs
+            self.add_module(f"fc{index}", nn.Linear(*sizes) if weight_bits is None else QuantLinear(*sizes, weight_bits))
+        self.add_module(f"lif{index}", _leaky(lif, quantized=weight_bits is not None))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes and membranes of the last layer."""
-        spikes, membranes = x, x
+        self._check(x)
+        static, membranes = self.num_steps is not None, x
         for module in self.children():
             if isinstance(module, Leaky):
-                spikes, membranes = module.sequence(spikes)
+                x = x.expand(self.num_steps or 1, *x.shape) if static else x
+                x, membranes = module.sequence(x)
+                static = False
             else:
-                spikes = module(spikes)
-        return spikes, membranes
+                x = module(x) if static else module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return x, membranes
+
+    def _check(self, x: Tensor) -> None:
+        lead = "(B, ...)" if self.num_steps is not None else "(T, B, ...)"
+        dimensions = lead.count(",") + len(self.input_shape)
+        if x.dim() != dimensions or tuple(x.shape[-len(self.input_shape) :]) != self.input_shape:
+            raise InputError(f"FeedForward takes {lead} with '...' = {self.input_shape}; the input has shape {tuple(x.shape)}.")
 
 
 def _leaky(settings: LIFSettings, *, quantized: bool) -> Leaky:
+    dynamics = {"reset_mechanism": settings.reset_mechanism, "spike_grad": settings.spike_grad}
     if not quantized:
-        return Leaky(settings.beta, settings.threshold)
+        return Leaky(settings.beta, settings.threshold, **dynamics)  # type: ignore[arg-type]
     state = FixedPoint(settings.state_bits, settings.state_frac_bits)
-    return Leaky(settings.beta, settings.threshold, state_quant=state, decay=MulShift(n=8))
+    return Leaky(settings.beta, settings.threshold, state_quant=state, decay=MulShift(n=8), **dynamics)  # type: ignore[arg-type]

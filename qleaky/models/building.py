@@ -1,0 +1,89 @@
+"""A float network from a recipe's ``[model]`` table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from qleaky import surrogate
+from qleaky.datasets import DataSet
+from qleaky.errors import InputError
+from qleaky.models.feedforward import FeedForward, LIFSettings
+
+
+class Architecture(Protocol):
+    """What :func:`build` reads of a recipe's ``[model]`` table."""
+
+    @property
+    def layers(self) -> Sequence[int | str]:
+        """Dense sizes, the input's first; with ``input`` the layers alone."""
+
+    @property
+    def input(self) -> Sequence[int] | None:
+        """The shape of one sample at one time step."""
+
+    @property
+    def num_steps(self) -> int | None:
+        """T of a static input; None for sequences."""
+
+    @property
+    def beta(self) -> float:
+        """The decay of the membranes."""
+
+    @property
+    def threshold(self) -> float:
+        """Their threshold."""
+
+    @property
+    def reset_mechanism(self) -> str:
+        """ "subtract", "zero" or "none"."""
+
+    @property
+    def surrogate(self) -> str:
+        """A function of :mod:`qleaky.surrogate`."""
+
+    @property
+    def surrogate_slope(self) -> float | None:
+        """Its parameter; None takes its default."""
+
+
+def build(model: Architecture, data: DataSet | None = None) -> FeedForward:
+    """The float network that a recipe's ``[model]`` table describes, with weights drawn by torch's generator.
+
+    It takes a static input (B, ...) where the table has num_steps, else sequences (T, B, ...), and gives spikes and membranes
+    (T, B, classes). :func:`qleaky.quantize` makes its quantized form.
+
+    Args:
+        model: the table.
+        data: the data set that the network is for; what does not fit it is an error here rather than in training.
+
+    Raises:
+        InputError: layers that do not follow each other, or a network that does not fit the data.
+    """
+    slope = () if model.surrogate_slope is None else (model.surrogate_slope,)
+    lif = LIFSettings(
+        model.beta,
+        model.threshold,
+        reset_mechanism=model.reset_mechanism,
+        spike_grad=getattr(surrogate, model.surrogate)(*slope),
+    )
+    net = FeedForward(model.layers, None, lif, input_shape=model.input, num_steps=model.num_steps)
+    if data is not None:
+        _check(net, model, data)
+    return net
+
+
+def _check(net: FeedForward, model: Architecture, data: DataSet) -> None:
+    if data.time == "static" and net.num_steps is None:
+        raise InputError(f"model.num_steps is missing: {data.name} has static samples; say for how many steps one is shown.")
+    if data.time == "sequence" and net.num_steps is not None:
+        raise InputError(
+            f"model.num_steps = {net.num_steps}: {data.name} are sequences of {data.num_steps} steps; leave it out."
+        )
+    if net.input_shape != data.sample_shape:
+        raise InputError(
+            f"model: the network takes samples of shape {net.input_shape}, {data.name} has {data.sample_shape}. Set "
+            f"model.input = {list(data.sample_shape)}."
+        )
+    if model.layers[-1] != data.classes:
+        raise InputError(f"model.layers ends with {model.layers[-1]}; {data.name} has {data.classes} classes.")
