@@ -32,6 +32,10 @@ class OutputError(QleakyError, OSError):
     """A result that could not be written; nothing half-written is left behind."""
 
 
+class TrainingError(QleakyError):
+    """A training that cannot go on, such as one whose loss is no number; checkpoints of earlier epochs are kept."""
+
+
 class MissingDependencyError(QleakyError, ImportError):
     """An optional package that a feature needs and that is not installed."""
 
