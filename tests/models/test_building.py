@@ -12,7 +12,6 @@ from qleaky.errors import InputError
 from qleaky.models import build
 from qleaky.recipes import ModelTable
 
-
 TABLE = ModelTable((64, 20, 10), num_steps=8)
 
 
@@ -30,7 +29,9 @@ def test_a_table_becomes_its_network() -> None:
 
 def test_a_surrogate_without_a_slope_has_its_own() -> None:
     assert build(TABLE).lif1.spike_grad == surrogate.atan()
-    assert build(replace(TABLE, surrogate="straight_through_estimator"))).lif1.spike_grad == surrogate.straight_through_estimator()
+    assert (
+        build(replace(TABLE, surrogate="straight_through_estimator")).lif1.spike_grad == surrogate.straight_through_estimator()
+    )
 
 
 def test_sequences_bring_their_own_steps() -> None:
