@@ -7,12 +7,25 @@ from collections.abc import Callable, Mapping
 
 from qleaky.datasets._data_set import DataSet
 from qleaky.datasets._digits import digits
+from qleaky.datasets._events import dvs_gesture, n_mnist, shd
 from qleaky.datasets._fsdd import fsdd
 from qleaky.datasets._japanese_vowels import japanese_vowels
 from qleaky.datasets._mnist import fashion_mnist, mnist
 from qleaky.errors import InputError
 
-__all__ = ["DataSet", "digits", "fashion_mnist", "fsdd", "japanese_vowels", "load", "mnist", "names"]
+__all__ = [
+    "DataSet",
+    "digits",
+    "dvs_gesture",
+    "fashion_mnist",
+    "fsdd",
+    "japanese_vowels",
+    "load",
+    "mnist",
+    "n_mnist",
+    "names",
+    "shd",
+]
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> DataSet:
@@ -26,6 +39,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> DataSet:
     Raises:
         InputError: there is no such data set, or it needs a folder and none is named.
         ArtefactError: a file is missing (the message says where to get it and under which licence) or damaged.
+        MissingDependencyError: shd, n-mnist and dvs-gesture need the package tonic.
 
     >>> load("digits").sample_shape
     (64,)
@@ -48,4 +62,7 @@ def _loaders(folder: str | os.PathLike[str] | None) -> Mapping[str, Callable[[],
         "fsdd": lambda: fsdd(folder),
         "mnist": lambda: mnist(folder),
         "fashion-mnist": lambda: fashion_mnist(folder),
+        "shd": lambda: shd(folder),
+        "n-mnist": lambda: n_mnist(folder),
+        "dvs-gesture": lambda: dvs_gesture(folder),
     }

@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from qleaky import surrogate
 from qleaky.datasets import DataSet
 from qleaky.errors import InputError
 from qleaky.models.feedforward import FeedForward, LIFSettings
+from qleaky.recipes import ModelTable
 
 
-class Architecture(Protocol):
-    """What :func:`build` reads of a recipe's ``[model]`` table."""
-
-    @property
-    def layers(self) -> Sequence[int | str]:
-        """Dense sizes, the input's first; with ``input`` the layers alone."""
-
-    @property
-    def input(self) -> Sequence[int] | None:
-        """The shape of one sample at one time step."""
-
-    @property
-    def num_steps(self) -> int | None:
-        """T of a static input; None for sequences."""
-
-    @property
-    def beta(self) -> float:
-        """The decay of the membranes."""
-
-    @property
-    def threshold(self) -> float:
-        """Their threshold."""
-
-    @property
-    def reset_mechanism(self) -> str:
-        """ "subtract", "zero" or "none"."""
-
-    @property
-    def surrogate(self) -> str:
-        """A function of :mod:`qleaky.surrogate`."""
-
-    @property
-    def surrogate_slope(self) -> float | None:
-        """Its parameter; None takes its default."""
-
-
-def build(model: Architecture, data: DataSet | None = None) -> FeedForward:
+def build(model: ModelTable, data: DataSet | None = None) -> FeedForward:
     """The float network that a recipe's ``[model]`` table describes, with weights drawn by torch's generator.
 
     It takes a static input (B, ...) where the table has num_steps, else sequences (T, B, ...), and gives spikes and membranes
@@ -73,7 +35,7 @@ def build(model: Architecture, data: DataSet | None = None) -> FeedForward:
     return net
 
 
-def _check(net: FeedForward, model: Architecture, data: DataSet) -> None:
+def _check(net: FeedForward, model: ModelTable, data: DataSet) -> None:
     if data.time == "static" and net.num_steps is None:
         raise InputError(f"model.num_steps is missing: {data.name} has static samples; say for how many steps one is shown.")
     if data.time == "sequence" and net.num_steps is not None:

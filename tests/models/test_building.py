@@ -1,6 +1,6 @@
 """A recipe's [model] table becomes the network that it describes, or an error about the key that does not fit."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,22 +10,13 @@ from qleaky import surrogate
 from qleaky.datasets import digits, japanese_vowels
 from qleaky.errors import InputError
 from qleaky.models import build
+from qleaky.recipes import ModelTable
 
-
-@dataclass(frozen=True)
-class Table:
-    layers: tuple[int | str, ...] = (64, 20, 10)
-    input: tuple[int, ...] | None = None
-    num_steps: int | None = 8
-    beta: float = 0.9
-    threshold: float = 1.0
-    reset_mechanism: str = "subtract"
-    surrogate: str = "atan"
-    surrogate_slope: float | None = None
+TABLE = ModelTable((64, 20, 10), num_steps=8)
 
 
 def test_a_table_becomes_its_network() -> None:
-    table = Table(beta=0.75, threshold=0.5, reset_mechanism="zero", surrogate="fast_sigmoid", surrogate_slope=5.0)
+    table = replace(TABLE, beta=0.75, threshold=0.5, reset_mechanism="zero", surrogate="fast_sigmoid", surrogate_slope=5.0)
     net = build(table, digits())
     assert [name for name, _ in net.named_children()] == ["fc1", "lif1", "fc2", "lif2"]
     for lif in (net.lif1, net.lif2):
@@ -37,12 +28,14 @@ def test_a_table_becomes_its_network() -> None:
 
 
 def test_a_surrogate_without_a_slope_has_its_own() -> None:
-    assert build(Table()).lif1.spike_grad == surrogate.atan()
-    assert build(Table(surrogate="straight_through_estimator")).lif1.spike_grad == surrogate.straight_through_estimator()
+    assert build(TABLE).lif1.spike_grad == surrogate.atan()
+    assert (
+        build(replace(TABLE, surrogate="straight_through_estimator")).lif1.spike_grad == surrogate.straight_through_estimator()
+    )
 
 
 def test_sequences_bring_their_own_steps() -> None:
-    net = build(Table((12, 9), num_steps=None), japanese_vowels())
+    net = build(ModelTable((12, 9)), japanese_vowels())
     assert net(torch.zeros(29, 2, 12))[0].shape == (29, 2, 9)
 
 
@@ -58,9 +51,9 @@ def test_sequences_bring_their_own_steps() -> None:
 )
 def test_what_does_not_fit_the_data_is_an_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        build(replace(Table(), **changes), digits())
+        build(replace(TABLE, **changes), digits())
 
 
 def test_steps_of_their_own_exclude_sequences() -> None:
     with pytest.raises(InputError, match=r"model\.num_steps = 8: japanese-vowels are sequences of 29 steps; leave it out"):
-        build(Table((12, 9)), japanese_vowels())
+        build(ModelTable((12, 9), num_steps=8), japanese_vowels())

@@ -52,7 +52,7 @@ def on_grid(net: nn.Module) -> nn.Module:
 )
 def test_every_layer_acts_in_its_turn(layers: list[Any], options: dict[str, Any], shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    net = on_grid(FeedForward(layers, lif=LIFSettings(beta=0.5), **options))
+    net = on_grid(FeedForward(layers, lif=LIFSettings(beta=0.5, threshold=0.125), **options))
     assert isinstance(net, FeedForward)
     x = torch.randint(0, 9, shape) / 4
     spikes, membranes = net(x)
