@@ -1,6 +1,6 @@
 """One process of two: the gradients of DistributedDataParallel with its default settings, written to a file.
 
-    python two_processes.py RANK RENDEZVOUS RESULT
+python two_processes.py RANK RENDEZVOUS RESULT
 """
 
 import sys
