@@ -17,6 +17,8 @@ _HOMES = {
     "from_brevitas": "brevitas_adapter",
     "from_snntorch": "snntorch_adapter",
     "fold_batch_norm": "batch_norm",
+    "QuantConv1d": "layers",
+    "QuantConv2d": "layers",
     "QuantLinear": "layers",
     "lower": "lowering",
     "FloatNetwork": "integer",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from qleaky.exporting import export_onnx
     from qleaky.fixed import Overflow, QFormat, Rounding
     from qleaky.integer import FloatNetwork, IntegerNetwork
-    from qleaky.layers import QuantLinear
+    from qleaky.layers import QuantConv1d, QuantConv2d, QuantLinear
     from qleaky.lowering import lower
     from qleaky.neuron import Leaky
     from qleaky.quantizers import FixedPoint, Levels, state_quant

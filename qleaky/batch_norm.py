@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from qleaky.errors import InputError
+from qleaky.layers import QuantizedLayer
 
 # What is folded: the layer, the BatchNorm that normalises its channels, and the dimensions of what goes between them.
 _PAIRS: tuple[tuple[type[Any], type[Any], int], ...] = (
@@ -108,6 +109,8 @@ def _fold(layer: Any, norm: Any, layer_path: str, norm_path: str) -> Fold:
             layer.bias = nn.Parameter(new, requires_grad=layer.weight.requires_grad)
         else:
             layer.bias.copy_(new)
+        if isinstance(layer, QuantizedLayer):
+            layer.rescale()
         after, step_after = _effective(layer)
     return Fold(layer_path, norm_path, float((after - scaled * before).abs().max()), step_before, step_after)
 
