@@ -12,13 +12,13 @@ from tiny import QUANTIZED, RECIPE, rows, tiny, weights
 import qleaky
 from qleaky.datasets import japanese_vowels
 from qleaky.errors import ArtefactError, InputError, OutputError
+from qleaky.layers import QuantizedLayer
 from qleaky.models import build
+from qleaky.models.shipped import load_folder
 from qleaky.recipes import Recipe, parse_recipe
 from qleaky.training import Result, train
 from qleaky.training.metrics import Row
 from qleaky.training.progress import Silent
-
-needs_quantize = pytest.mark.skipif(not hasattr(qleaky, "quantize"), reason="qleaky.quantize is absent")
 
 
 class Stop(Silent):
@@ -114,16 +114,58 @@ def test_a_finished_training_is_read_again(whole: Result) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in again.network.state_dict().items())
 
 
-@needs_quantize
+# The quantized phase
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return train(parse_recipe(RECIPE + QUANTIZED), folder=tmp_path_factory.mktemp("quantized"))
+
+
 @pytest.mark.parametrize("after", [3, 4, 5])
-def test_a_quantized_training_goes_on_in_its_phase(after: int, tmp_path: Path) -> None:
-    recipe = parse_recipe(RECIPE + QUANTIZED)
-    result = train(recipe, folder=tmp_path / "whole")
-    interrupted(recipe, tmp_path / "twice", after)
-    assert_same(tmp_path / "twice", tmp_path / "whole")
+def test_a_quantized_training_goes_on_in_its_phase(after: int, quantized: Result, tmp_path: Path) -> None:
+    interrupted(quantized.recipe, tmp_path, after)
+    assert_same(tmp_path, quantized.folder)
+
+
+def test_the_quantized_network_is_proved(quantized: Result) -> None:
+    assert quantized.report is not None
+    assert (quantized.report.verdict, quantized.report.mismatches) == ("proved", 0)
+    assert {path.name for path in quantized.folder.iterdir()} >= {path.name for path in quantized.files}
+    classes = qleaky.Runner(quantized.folder / "model.onnx").run(quantized.data.test_codes)["class"]
+    assert quantized.quantized_accuracy is not None
+    assert quantized.quantized_accuracy.test == 100 * (classes == quantized.data.test_labels).sum() / len(classes)
+
+
+def test_the_float_weights_stay_beside_the_quantized_ones(quantized: Result, whole: Result) -> None:
+    found, expected = weights(quantized.folder, "float.safetensors"), weights(whole.folder)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_the_network_is_built_again_from_its_folder(quantized: Result) -> None:
+    loaded = load_folder(quantized.folder)
+    x = torch.from_numpy(quantized.data.format.decode(quantized.data.test_codes[:, :9]))
+    with torch.no_grad():
+        for found, expected in zip(loaded.network(x), quantized.network(x), strict=True):
+            assert torch.equal(found, expected)
+
+
+def test_the_last_epochs_freeze_the_scales(quantized: Result) -> None:
+    assert all(bool(layer.scales_frozen) for layer in quantized.network.modules() if isinstance(layer, QuantizedLayer))
+
+
+def test_quantization_without_epochs_is_calibration_alone(tmp_path: Path) -> None:
+    result = train(parse_recipe(RECIPE + "[quantization]\nepochs = 0\n"), folder=tmp_path)
+    assert [row["phase"] for row in rows(tmp_path)] == ["float"] * 3
     assert result.report is not None
-    assert (result.report.verdict, result.report.mismatches) == ("proved", 0)
-    assert {path.name for path in (tmp_path / "whole").iterdir()} >= {path.name for path in result.files}
+    assert result.report.verdict == "proved"
+
+
+def test_static_inputs(tmp_path: Path) -> None:
+    text = RECIPE.replace("japanese-vowels", "digits").replace("[12, 8, 9]", "[64, 8, 10]\nnum_steps = 4")
+    result = train(parse_recipe(text.replace("epochs = 3", "epochs = 1") + "[quantization]\nepochs = 1\n"), folder=tmp_path)
+    assert result.report is not None
+    assert result.report.verdict == "proved"
 
 
 def test_the_caller_s_settings_come_back(tmp_path: Path) -> None:
