@@ -10,13 +10,14 @@ from tiny import COMMAND, ENVIRONMENT, QUANTIZED, RECIPE, rows, weights
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SPY = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
 from qleaky.recipes import load_recipe
 from qleaky.training import train
-import os
 recipe, folder = load_recipe(sys.argv[1]), Path(sys.argv[2])
+torch.distributed.init_process_group("gloo")
 result = train(recipe, folder=folder)
+assert torch.distributed.is_initialized()  # a group of one's own is left open
 torch.save(result.network.state_dict(), folder.parent / f"rank{os.environ['RANK']}.pt")
 """
 
