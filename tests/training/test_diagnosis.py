@@ -121,8 +121,6 @@ def test_training_stops_with_the_layer_named(name: str, message: str, tmp_path: 
 
 def test_a_training_that_diverges_stops(tmp_path: Path) -> None:
     recipe = tiny("epochs = 3", 'epochs = 3\noptimizer = "sgd"\nlearning_rate = 1e38')
-    with pytest.raises(
-        TrainingError, match=r"at epoch 1, step \d+: the (in|out)put of layer '(fc|lif)\d' .* holds (inf|NaN)\."
-    ):
+    with pytest.raises(TrainingError, match=r"epoch 1, step \d+: the (in|out)put of layer '(fc|lif)\d' .* holds (inf|NaN)\."):
         train(recipe, folder=tmp_path)
     assert not (tmp_path / "weights.safetensors").exists()
