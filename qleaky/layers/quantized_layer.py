@@ -48,6 +48,7 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
         accumulator = accumulator_of(accumulator_bits, input_format, self.codes, fan_in, name)
         self.grid = Grid(self.codes, fan_in, input_frac_bits(input_format), accumulator)
         shape = (self.weight.shape[0],) if per_channel else ()
+        self._last_look = _LastLook()
         self.register_buffer("weight_exponent", torch.full(shape, UNSET, dtype=torch.int32, device=self.weight.device))
         self.register_buffer("scales_frozen", torch.zeros((), dtype=torch.bool, device=self.weight.device))
 
@@ -97,10 +98,23 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
         """The exponents of the grid; in training they are brought up to date first."""
         exponent = self.weight_exponent
         if self.training:
-            exponent = exponent.copy_(self._followed())
+            if not self._have_followed():
+                exponent.copy_(self._followed())
+                self._have_followed()
         elif torch.compiler.is_compiling() or bool((exponent == UNSET).any()):
             exponent = torch.where(exponent == UNSET, self._followed(), exponent)
         return self.grid.limited(exponent)
+
+    def _have_followed(self) -> bool:
+        """Whether the exponents have seen these weights: a loop over time calls the layer many times between two updates.
+
+        The sum notices weights that were changed behind torch's count of writes, through ``.data``.
+        """
+        if torch.compiler.is_compiling() or self.weight.is_inference() or self.weight_exponent.is_inference():
+            return False
+        seen = float(self.weight.detach().sum()), self.weight._version, self.weight_exponent._version
+        before, self._last_look.at = self._last_look.at, seen
+        return seen == before
 
     @torch.no_grad()
     def _on_grid(self, weight: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -134,6 +148,12 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
         if self.accumulator_bits is not None:
             shown += f", accumulator_bits={self.accumulator_bits}, input_format={self.input_format!r}"
         return shown
+
+
+class _LastLook:
+    """At which weights the exponents looked last: their sum, and how often they and the exponents were written."""
+
+    at: tuple[float, int, int] | None = None
 
 
 def _wide(numbers: Tensor) -> Tensor:
