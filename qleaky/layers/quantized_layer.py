@@ -30,6 +30,7 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
     fits the weights best at each call, and the first call in training mode keeps it. From then on e follows the weights in
     training, with hysteresis (see :func:`~qleaky.layers.exponents.followed`), a function of weights and buffers alone, however
     often the layer is called; in evaluation, and where ``scales_frozen`` is set, it stays. Gradients pass straight through.
+    Per channel, the grid takes the exponents within :attr:`~qleaky.layers.grid.Grid.spread` of the largest.
     """
 
     weight_exponent: Tensor

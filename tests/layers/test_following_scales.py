@@ -224,3 +224,10 @@ def test_it_trains_under_autocast() -> None:
 
 def test_the_names_are_public() -> None:
     assert {"QuantLinear", "QuantConv1d", "QuantConv2d"} <= set(dir(qleaky))
+
+
+def test_weights_written_behind_torchs_back_are_seen() -> None:
+    layer = QuantLinear(64, 16, 4)
+    first = exponents(layer)
+    layer.weight.data.mul_(16)
+    assert torch.equal(exponents(layer), first + 4)
