@@ -12,6 +12,7 @@ from qleaky.errors import missing
 _HOMES = {
     "Leaky": "neuron",
     "FixedPoint": "quantizers",
+    "LearnedFixedPoint": "quantizers",
     "Levels": "quantizers",
     "state_quant": "quantizers",
     "from_brevitas": "brevitas_adapter",
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from qleaky.layers import QuantConv1d, QuantConv2d, QuantLinear
     from qleaky.lowering import lower
     from qleaky.neuron import Leaky
-    from qleaky.quantizers import FixedPoint, Levels, state_quant
+    from qleaky.quantizers import FixedPoint, LearnedFixedPoint, Levels, state_quant
     from qleaky.reference import run
     from qleaky.snntorch_adapter import from_snntorch
     from qleaky.verification import Runner, verify
