@@ -86,7 +86,8 @@ def test_a_quant_linear_lowers_to_what_it_multiplies_with(bits: int, bias: bool)
     layer = linear_of(module, inputs=5)
     weight, shift = module.quantized()[0].detach().double().numpy(), layer.weight_frac_bits
     assert np.array_equal(np.ldexp(layer.weight.astype(float), -shift), weight)
-    assert np.abs(layer.weight).max() < 1 << (bits - 1)
+    assert layer.weight.max() < 1 << (bits - 1)
+    assert layer.weight.min() >= -(1 << (bits - 1)) + (bits > 2)
     assert (layer.bias is not None) == bias
 
 
