@@ -17,7 +17,7 @@ from qleaky.calibration.parts import neuron_at
 from qleaky.calibration.samples import Samples
 from qleaky.calibration.states import StateChoice, candidates, quantized_neuron, settle
 from qleaky.calibration.values import Values
-from qleaky.calibration.weights import Parameters, hold_exponent, put, rows_of, weighted_exponent
+from qleaky.calibration.weights import Parameters, hold_exponent, put, rows_of, used, weighted_exponent
 from qleaky.fixed import QFormat, Rounding
 from qleaky.layers import QuantizedLayer
 from qleaky.layers.exponents import power_of_two
@@ -98,7 +98,7 @@ class _Chooser:
         tried.sort(key=lambda each: each[0])
         best = tried[0]
         for _, state, exponents in tried[:FINALISTS]:
-            for moved in self._moved(exponents):
+            for moved in self._moved(state, exponents):
                 if (loss := self._loss(state, moved)) < best[0]:
                     best = loss, state, moved
         _, state, exponents = best
@@ -155,11 +155,15 @@ class _Chooser:
         """Whether a common factor is harmless: every weight may move off its grid, and no membrane itself is read out."""
         return bool(self.block.scaled) and not self.task.fixed & {neurons.name for neurons in self.block.neurons}
 
-    def _moved(self, exponents: Exponents) -> Iterator[Exponents]:
-        """One layer's exponents all larger or smaller by one."""
+    def _moved(self, state: StateChoice, exponents: Exponents) -> Iterator[Exponents]:
+        """One layer's exponents all larger or smaller by one, as far as that makes sense."""
         for path in exponents:
             for shift in (-1, 1):
-                yield exponents | {path: exponents[path] + shift}
+                yield exponents | {path: used(exponents[path] + shift, self._rows(path, state), self._layer(path).codes)}
+
+    def _rows(self, path: str, state: StateChoice) -> Tensor:
+        """A layer's float weights, scaled, a row for each exponent."""
+        return rows_of(self.task.layers[path].weight, self._layer(path).per_channel) * self._factor(path, state)
 
     def _reach(self) -> float:
         parts = []
@@ -179,8 +183,7 @@ class _Chooser:
 
     def _exponent(self, path: str, state: StateChoice) -> Tensor:
         layer = self._layer(path)
-        rows = rows_of(self.task.layers[path].weight, layer.per_channel) * self._factor(path, state)
-        return weighted_exponent(rows, layer.codes, rows_of(self.importance[path], layer.per_channel))
+        return weighted_exponent(self._rows(path, state), layer.codes, rows_of(self.importance[path], layer.per_channel))
 
     def _importance(self, path: str) -> Tensor:
         """The mean square of what each weight multiplies, in the weight's shape; never quite zero."""

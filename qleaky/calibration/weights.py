@@ -31,11 +31,17 @@ def weighted_exponent(rows: Tensor, codes: Codes, importance: Tensor) -> Tensor:
         codes: those of the layer.
         importance: (R, n) or (n,); the mean square of what each weight multiplies.
     """
-    plain = best_exponent(rows, codes)[0]
-    candidates = [plain + shift for shift in range(1, -DEPTH, -1)]
+    plain = best_exponent(rows, codes)
+    candidates = [used(plain + shift, rows, codes) for shift in range(1, -DEPTH, -1)]
     errors = [(importance * (_rounded(rows, each, codes) - rows).square()).sum(1) for each in candidates]
     best = torch.stack(errors).argmin(0)
     return torch.stack(candidates).gather(0, best.unsqueeze(0)).squeeze(0)
+
+
+def used(exponent: Tensor, rows: Tensor, codes: Codes) -> Tensor:
+    """Exponents, none so large that it leaves half of the codes unused: the next smaller one has all of its levels then."""
+    largest = rows.abs().amax(1).double().clamp(min=2.0**-100)
+    return torch.minimum(exponent, torch.ceil(torch.log2(largest / codes.highest)).to(exponent.dtype))
 
 
 def _rounded(rows: Tensor, exponent: Tensor, codes: Codes) -> Tensor:

@@ -40,6 +40,9 @@ class LearnedFixedPoint(FixedPoint):
     new grid with :func:`qleaky.calibration.snap_to_grid` before lowering. ``Leaky.sequence`` takes its loop over steps with
     this quantizer; call :meth:`frozen` for a plain FixedPoint when the step has been learned.
 
+    Whether that pays depends: measure it. On Japanese Vowels with 4-bit weights and states, started from the formats that
+    :func:`qleaky.quantize` chose, it cost 2.00 points of held-out accuracy (five seeds, benchmarks/learned_step.py).
+
     Args:
         bits: width of the code, 2..24.
         frac_bits: fractional bits to begin with.
