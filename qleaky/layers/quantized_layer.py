@@ -150,6 +150,10 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
             shown += f", accumulator_bits={self.accumulator_bits}, input_format={self.input_format!r}"
         return shown
 
+    def __repr__(self) -> str:
+        """On one line: Brevitas' proxies have nothing to set."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
 
 class _LastLook:
     """At which weights the exponents looked last: their sum, and how often they and the exponents were written."""
