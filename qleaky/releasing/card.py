@@ -45,7 +45,7 @@ def origin(name: str) -> Origin:
     """
     known = {
         "digits": Origin(
-            *("Optical Recognition of Handwritten Digits, the test set, split anew", "E. Alpaydin, C. Kaynak, 1998"),
+            *("Optical Recognition of Handwritten Digits (its published test set, split anew)", "E. Alpaydin, C. Kaynak, 1998"),
             *("https://doi.org/10.24432/C50P49", "CC BY 4.0"),
         ),
         "japanese-vowels": Origin(
