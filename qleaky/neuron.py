@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from qleaky._lif import LIFRule, StraightThrough, fires, lif_step
+from qleaky._membrane import Membrane
 from qleaky._neuron_options import (
-    ForOneOrAll,
     Number,
     check_input,
     check_settings_fit,
@@ -19,18 +18,17 @@ from qleaky._neuron_options import (
     checked_decay,
     checked_number,
     checked_timing,
-    register,
     reset_mechanism_of,
 )
 from qleaky._sequence import can_fuse, lif_sequence
 from qleaky.dynamics import Compare, Decay, ResetMechanism, ResetTiming, RoundingSite, choice
-from qleaky.errors import InputError, UsageError
+from qleaky.errors import InputError
 from qleaky.surrogate import atan
 
 Quantizer = Callable[[Tensor], Tensor]
 
 
-class Leaky(nn.Module):
+class Leaky(Membrane):
     r"""First-order leaky integrate-and-fire layer.
 
     ::
@@ -80,7 +78,6 @@ class Leaky(nn.Module):
     threshold: Tensor
     graded_spikes_factor: Tensor
     reset_mechanism_val: Tensor
-    mem: Tensor
     reset: Tensor
 
     def __init__(
@@ -122,8 +119,7 @@ class Leaky(nn.Module):
         self.register_buffer("reset_mechanism_val", torch.tensor(0))
         self.reset_mechanism = mechanism
         self._hold("beta", beta, learn_beta)
-        self.register_buffer("mem", torch.zeros(0), persistent=False)
-        register(self)
+        self._no_membrane()
 
     def _hold(self, name: str, value: Number, learn: bool) -> None:
         """Register a setting under snntorch's name, as parameter or as buffer."""
@@ -198,8 +194,9 @@ class Leaky(nn.Module):
         self._check_input(input_)
         old = self._membrane_for(input_, mem)
         numbers = self.effective_beta(), self.threshold, self.graded_spikes_factor
-        spk, self.mem, self.reset = lif_step(self.rule, input_, old, *numbers)
-        return spk if self.init_hidden and not self.output else (spk, self.mem)
+        spk, mem, reset = lif_step(self.rule, input_, old, *numbers)
+        self._keep(mem, reset)
+        return spk if self.init_hidden and not self.output else (spk, mem)
 
     def sequence(self, currents: Tensor, mem: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All time steps at once: currents (T, B, ...) -> spikes and membranes, each (T, B, ...).
@@ -221,72 +218,16 @@ class Leaky(nn.Module):
             spks, mems = lif_sequence(rule, currents, old, *numbers)
         else:
             spks, mems = _loop(rule, steps, old, *numbers)
-        self.mem = mems[-1]
-        self.reset = fires(rule, (mems[-2] if len(mems) > 1 else old).detach(), self.threshold)
+        self._keep(mems[-1], fires(rule, (mems[-2] if len(mems) > 1 else old).detach(), self.threshold))
         return spks, mems
-
-    def _membrane_for(self, input_: Tensor, mem: Tensor | None) -> Tensor:
-        """U[t-1] for an input: the one passed in, the layer's own, or zeros where there is none yet."""
-        if mem is None:
-            return self.mem if self.mem.shape == input_.shape else torch.zeros_like(input_, requires_grad=False)
-        if self.init_hidden:
-            raise UsageError(
-                "Leaky: `mem` was passed although init_hidden=True, where the layer keeps its membrane itself. "
-                "Drop the argument, or construct the layer with init_hidden=False."
-            )
-        if mem.shape != input_.shape:
-            return self._restart(input_, mem)
-        if mem.dtype != input_.dtype and mem.dtype != self._promoted(input_):
-            raise InputError(
-                f"Leaky: mem has dtype {mem.dtype}, input_ {input_.dtype}; both must be the same. Convert one of them."
-            )
-        return mem
 
     def _check_input(self, input_: Tensor) -> None:
         check_input(input_, self.inhibition)
         check_settings_fit(input_, beta=self.beta, threshold=self.threshold, graded_spikes_factor=self.graded_spikes_factor)
 
-    def _restart(self, input_: Tensor, mem: Tensor) -> Tensor:
-        """Zeros for an unused membrane (``reset_mem`` before a first step) or after a change of batch size, else an error."""
-        if mem.shape == (0,):
-            return torch.zeros_like(input_, requires_grad=False)
-        own = mem.shape == self.mem.shape and mem.ndim == input_.ndim > 1 and mem.shape[1:] == input_.shape[1:]
-        if not own:
-            raise InputError(
-                f"Leaky: mem has shape {tuple(mem.shape)}, input_ {tuple(input_.shape)}; both must be equal. "
-                f"Pass mem=None to start from zero."
-            )
-        warnings.warn(
-            f"Leaky: the batch changed from {mem.shape[0]} to {input_.shape[0]} samples; its membrane starts at zero. "
-            f"Pass mem=None at the start of a batch to say so.",
-            stacklevel=4,
-        )
-        return torch.zeros_like(input_, requires_grad=False)
-
     def _promoted(self, input_: Tensor) -> torch.dtype:
-        """The dtype that the step's own arithmetic gives membranes (mixed precision)."""
         promoted = torch.promote_types(torch.promote_types(input_.dtype, self.beta.dtype), self.threshold.dtype)
         return torch.promote_types(promoted, torch.float32) if self.rule.spec is not None else promoted
-
-    def reset_mem(self) -> Tensor:
-        """Set the membrane to zero and return it."""
-        self.mem = torch.zeros_like(self.mem, requires_grad=False)
-        return self.mem
-
-    def init_leaky(self) -> Tensor:
-        """Deprecated: use :meth:`reset_mem`."""
-        warnings.warn("Leaky.init_leaky is deprecated; use Leaky.reset_mem.", DeprecationWarning, stacklevel=2)
-        return self.reset_mem()
-
-    @ForOneOrAll
-    def detach_hidden(self) -> None:
-        """Cut the membrane from the graph of past steps (truncated backpropagation); on the class: of all live layers."""
-        self.mem = self.mem.detach()
-
-    @ForOneOrAll
-    def reset_hidden(self) -> None:
-        """Set the membrane to zero; on the class: of all live layers."""
-        self.reset_mem()
 
     def extra_repr(self) -> str:
         """The settings that matter most."""
@@ -297,16 +238,6 @@ class Leaky(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._reset_mechanism = reset_mechanism_of(int(self.reset_mechanism_val))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and deepcopy: the membrane without the graph it came from."""
-        state = self.__dict__.copy()
-        state["_buffers"] = {**self._buffers, "mem": self.mem.detach().clone()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        register(self)
 
 
 def _loop(rule: LIFRule, steps: tuple[Tensor, ...], mem: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor]:

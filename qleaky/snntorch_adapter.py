@@ -191,7 +191,10 @@ def _fill(shell: Leaky, layer: Any, memo: dict[int, Any]) -> None:
         copied = copy.deepcopy(tensor, memo)
         if name in _NUMBERS and not copied.is_floating_point():
             copied = copied.to(torch.get_default_dtype())
-        (shell._parameters if name in layer._parameters else shell._buffers)[name] = copied
+        if name == "mem":
+            shell.mem = copied
+        else:
+            (shell._parameters if name in layer._parameters else shell._buffers)[name] = copied
     for name, module in layer._modules.items():
         if name not in _REPLACED:
             shell.add_module(name, copy.deepcopy(module, memo))

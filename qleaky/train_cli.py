@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -50,7 +51,8 @@ def cli(recipe: str, data: str | None, seed: int, output: str | None, restart: b
         result = train(read, data, seed=seed, folder=folder, restart=restart, device=device, progress=_progress())
     except KeyboardInterrupt:
         raise _Interrupted(folder) from None
-    _print(result)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _print(result)
     return 0 if result.report is None else EXIT_CODES[result.report.verdict]
 
 
@@ -70,9 +72,7 @@ def _progress() -> Progress:
 
 
 def _print(result: Result) -> None:
-    """Accuracies and files, from the first process."""
-    if not (result.folder / "result.json").exists() or _rank() != 0:
-        return
+    """Accuracies, the verdict, and the files."""
     for name, accuracy in (("float", result.float_accuracy), ("quantized", result.quantized_accuracy)):
         if accuracy is not None:
             validation = "" if accuracy.validation is None else f"validation {accuracy.validation:.2f} %, "
@@ -80,12 +80,6 @@ def _print(result: Result) -> None:
     if result.report is not None:
         click.echo(f"{result.report.verdict}: {result.report.compared:,} numbers compared, {result.report.mismatches:,} differ")
     click.echo("Written: " + ", ".join(map(str, result.files)))
-
-
-def _rank() -> int:
-    import os
-
-    return int(os.environ.get("RANK", "0"))
 
 
 def main() -> None:

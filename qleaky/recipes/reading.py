@@ -44,9 +44,9 @@ class Recipe:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
-    def classes(self) -> int | None:
-        """Neurons of the last layer, where the recipe lists its layers."""
-        return int(self.model.layers[-1]) if self.model.layers else None
+    def toml(self) -> str:
+        """A file with these values: the one that was read, or, where values were replaced since, a plain list of them."""
+        return self.text if self.text and parse_recipe(self.text).digest == self.digest else _written(self)
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -175,6 +175,17 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
             f"quantization.frozen_epochs = {quantization.frozen_epochs}: they are the last of quantization.epochs = "
             f"{quantization.epochs}; choose at most that."
         )
+
+
+def _written(recipe: Recipe) -> str:
+    """TOML of every value that is not None."""
+    lines = [f"name = {json.dumps(recipe.name)}"]
+    for key in TABLES:
+        table = getattr(recipe, key)
+        if table is not None:
+            values = ((part.name, getattr(table, part.name)) for part in fields(table))
+            lines += ["", f"[{key}]", *(f"{name} = {json.dumps(value)}" for name, value in values if value not in (None, ()))]
+    return "\n".join(lines) + "\n"
 
 
 def _shown(value: Any) -> str:

@@ -45,13 +45,12 @@ def _stored_tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters, and the buffers of the user's own modules and of the neurons, but for their membranes."""
+    """All parameters, and the buffers of the user's own modules and of the neurons."""
     yield from net.named_parameters()
     for path, module in net.named_modules():
         if isinstance(module, Leaky) or not is_leaf(module):
             for name, buffer in module.named_buffers(recurse=False):
-                if not (isinstance(module, Leaky) and name == "mem"):
-                    yield f"{path}.{name}".lstrip("."), buffer
+                yield f"{path}.{name}".lstrip("."), buffer
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

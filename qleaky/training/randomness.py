@@ -11,9 +11,11 @@ import hashlib
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.deterministic
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
@@ -41,18 +43,21 @@ def reproducible() -> Iterator[None]:
 
     Threads divide sums, and other partial sums round differently: the same bits need the same number of threads.
     """
+    settings: Any = torch.utils.deterministic  # a module with properties
     threads, was = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    warn_only, fills = torch.is_deterministic_algorithms_warn_only_enabled(), settings.fill_uninitialized_memory
     states = random.getstate(), np.random.get_state()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # it costs a pass over every fresh tensor, and none here is read unwritten
     try:
         with torch.random.fork_rng():
             yield
     finally:
         torch.use_deterministic_algorithms(was, warn_only=warn_only)
+        settings.fill_uninitialized_memory = fills
         torch.set_num_threads(threads)
         random.setstate(states[0])
         np.random.set_state(states[1])

@@ -10,8 +10,8 @@ from torch import nn
 
 from qleaky._files import make_folder, write_atomically
 from qleaky.datasets import DataSet
-from qleaky.errors import InputError
-from qleaky.recipes import Recipe
+from qleaky.errors import InputError, QleakyError
+from qleaky.recipes import Recipe, load_recipe
 from qleaky.training import checkpoints, results
 from qleaky.training.building import check_outputs, data_from_recipe, network_from_recipe
 from qleaky.training.checkpoints import Best, Checkpoint, State, copied
@@ -163,16 +163,21 @@ class Run:
         if restart:
             path.unlink(missing_ok=True)
         data = checkpoints.read_checkpoint(path)
-        text = self.recipe.text.encode()
-        if data is None and not restart and copy.exists() and copy.read_bytes() != text:
+        if data is None and not restart and copy.exists() and not self._is_mine(copy):
             raise InputError(
                 f"{copy} is another recipe, and would be overwritten. Choose another folder with -o, or begin anew with "
                 f"--restart."
             )
         if data is not None:
             checkpoints.decode(data, path, self.recipe, self.seed)
-        write_atomically(copy, text)
+        write_atomically(copy, self.recipe.toml.encode())
         return data
+
+    def _is_mine(self, copy: Path) -> bool:
+        try:
+            return load_recipe(copy).digest == self.recipe.digest
+        except QleakyError:
+            return False
 
     def _write(self, result: Result) -> Result:
         for name in (*results.QUANTIZED, "result.json"):
