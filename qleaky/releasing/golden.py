@@ -27,7 +27,7 @@ Arrays = dict[str, NDArray[Any]]
 Digests = dict[tuple[str, Kind], NDArray[np.uint8]]
 Execute = Callable[[NDArray[Any]], Recording]
 SAMPLES = 16
-PIECE = 250
+PIECE = 100
 
 
 @dataclass(frozen=True, eq=False)
