@@ -20,6 +20,7 @@ _HOMES = {
     "QuantConv1d": "layers",
     "QuantConv2d": "layers",
     "QuantLinear": "layers",
+    "quantize": "calibration",
     "lower": "lowering",
     "FloatNetwork": "integer",
     "IntegerNetwork": "integer",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from qleaky import datasets, models, surrogate
     from qleaky.batch_norm import fold_batch_norm
     from qleaky.brevitas_adapter import from_brevitas
+    from qleaky.calibration import quantize
     from qleaky.dynamics import MulShift, ShiftDecay
     from qleaky.errors import QleakyError
     from qleaky.exporting import export_onnx

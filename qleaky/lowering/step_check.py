@@ -115,12 +115,13 @@ class _Steps:
                 late = min(node["steps"], self.steps)
                 self.values[node] = torch.cat([torch.zeros_like(inputs[0][:late]), inputs[0][: self.steps - late]])
             else:
-                merged = _computed(node, [each.flatten(0, 1) for each in inputs])
+                merged = computed(node, [each.flatten(0, 1) for each in inputs])
                 self.values[node] = merged.reshape(self.steps, -1, *node.shape)
         return self.values[node]
 
 
-def _computed(node: Node, xs: list[Tensor]) -> Tensor:
+def computed(node: Node, xs: list[Tensor]) -> Tensor:
+    """What a node makes of its inputs, each (B, ...)."""
     x = xs[0]
     constants = [None if c is None else c.to(x) for c in node.constants]
     match node.kind:

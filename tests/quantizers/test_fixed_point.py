@@ -1,7 +1,6 @@
-"""State quantizers: ``FixedPoint`` against the scalar specification, ``Levels`` and ``state_quant`` against snntorch."""
+"""``FixedPoint`` against the scalar specification; what all quantizers keep in checkpoints, and refuse."""
 
 import copy
-import itertools
 import math
 import pickle
 import re
@@ -10,18 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_numbers import INFINITIES, numbers
 from hypothesis import example, given
 from hypothesis import strategies as st
-from snntorch.functional import quant
-from torch import Tensor
 
 import qleaky
 from qleaky import FixedPoint, Levels, fixed, state_quant
 from qleaky.errors import FormatError, InputError
 from qleaky.fixed import Overflow, QFormat, Rounding
 from qleaky.quantizers import FixedPointSpec, StateQuantizer
-
-INFINITIES = [math.inf, -math.inf]
 
 
 @st.composite
@@ -30,13 +26,6 @@ def quantizers(draw: st.DrawFn) -> FixedPoint:
     rounding, overflow = draw(st.sampled_from(Rounding)), draw(st.sampled_from(["saturate", "wrap"]))
     narrow = signed and overflow == "saturate" and draw(st.booleans())
     return FixedPoint(bits, frac_bits, signed, rounding, overflow, narrow=narrow)
-
-
-def numbers(width: int, size: float = math.inf) -> st.SearchStrategy[float]:
-    """Finite floats up to ``size`` and the infinities; without subnormal ones, which have tests of their own."""
-    bounds = {} if math.isinf(size) else {"min_value": -size, "max_value": size}
-    floats = st.floats(**bounds, allow_nan=False, allow_infinity=False, allow_subnormal=False, width=width)  # type: ignore[arg-type]
-    return floats | st.sampled_from(INFINITIES) | st.integers(-4096, 4096).map(lambda k: k / 64)
 
 
 def assert_is_the_scalar_quantizer(quantizer: FixedPoint, x: float, dtype: torch.dtype) -> None:
@@ -162,65 +151,6 @@ def test_a_copy_quantizes_the_same(quantizer: StateQuantizer, clone: Callable[[A
 
 def test_the_spec_is_shown() -> None:
     assert "format=Q2.5, rounding=<Rounding.HALF_UP" in repr(FixedPoint(8, 5))
-
-
-# snntorch's grids
-
-
-def adversarial(levels: Tensor) -> Tensor:
-    """Levels, exact midpoints, the floats next to them, huge and special numbers."""
-    middles = (levels[1:] + levels[:-1]) / 2
-    beside = [torch.nextafter(x, torch.tensor(to)) for x in (levels, middles) for to in INFINITIES]
-    generator = torch.Generator().manual_seed(0)
-    random = [torch.randn(60, generator=generator) * scale for scale in (1e-6, 1.0, 5.0, 1e4, 1e8)]
-    special = torch.tensor([*INFINITIES, math.nan, 1e30, -1e30, 0.0, -0.0])
-    return torch.cat([levels, middles, *beside, *random, special])
-
-
-GRID = [
-    {
-        "num_bits": bits,
-        "uniform": uniform,
-        "thr_centered": centred,
-        "threshold": threshold,
-        "lower_limit": low,
-        "upper_limit": high,
-    }
-    for bits, uniform, centred, threshold, low, high in itertools.product(
-        range(1, 8), (True, False), (True, False), (1, 0.5, 5), (0, 0.3, 1.0), (0.0, 0.2, 0.75)
-    )
-]
-
-
-@pytest.mark.parametrize("bits", range(1, 8))
-def test_state_quant_is_snntorch_s(bits: int) -> None:
-    for options in (options for options in GRID if options["num_bits"] == bits):
-        ours, reference = state_quant(**options), quant.state_quant(**options)  # type: ignore[arg-type]
-        x = adversarial(ours.levels)
-        assert torch.equal(ours(x), reference(x)), options
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"uniform": False}, {"num_bits": 9, "threshold": 2.0}, {"num_bits": 4, "uniform": False, "multiplier": 0.6}],
-)
-def test_state_quant_is_snntorch_s_for_more_bits_and_other_bases(options: dict[str, Any]) -> None:
-    ours, reference = state_quant(**options), quant.state_quant(**options)
-    x = adversarial(ours.levels)
-    assert torch.equal(ours(x), reference(x))
-
-
-def test_state_quant_lets_the_gradient_through_as_snntorch_s_does() -> None:
-    x = torch.tensor([-9.0, 0.3, 9.0], requires_grad=True)
-    for quantizer in (state_quant(4), quant.state_quant(4)):
-        assert torch.autograd.grad((quantizer(x) * torch.tensor([1.0, 2.0, 3.0])).sum(), x)[0].tolist() == [1, 2, 3]
-
-
-@given(st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=9, unique=True), numbers(32) | st.just(math.nan))
-def test_levels_go_to_the_nearest_and_the_lower_on_ties(values: list[float], x: float) -> None:
-    levels, mem = torch.tensor(sorted(values)), torch.tensor([x])
-    nearest = quant.StateQuant.apply(mem, levels)
-    assert torch.equal(Levels(levels)(mem), nearest)
 
 
 # Errors

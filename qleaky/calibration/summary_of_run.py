@@ -1,0 +1,104 @@
+"""The report of a quantized network, from what was chosen and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qleaky.calibration.measuring import Comparison
+from qleaky.calibration.parts import Parts, neuron_at
+from qleaky.calibration.readouts import Readouts
+from qleaky.calibration.report import QuantizationReport, StateRow, WeightRow
+from qleaky.calibration.samples import Samples
+from qleaky.calibration.search import Chosen
+from qleaky.calibration.weights import clipped_share
+from qleaky.fixed import QFormat
+from qleaky.layers import QuantizedLayer
+from qleaky.layers.codes import WeightBits
+from qleaky.quantizers import FixedPoint
+from qleaky.tracing import StepGraph
+
+
+def state_formats(graph: StepGraph, made: nn.Module) -> dict[str, QFormat | None]:
+    """Formats of the states by neurons."""
+    found: dict[str, QFormat | None] = {}
+    for neurons in graph.neurons:
+        quantizer = neuron_at(made, neurons.path).state_quant
+        found[neurons.name] = quantizer.format if isinstance(quantizer, FixedPoint) else None
+    return found
+
+
+def report_of(
+    net: nn.Module,
+    made: nn.Module,
+    parts: Parts,
+    bits: Mapping[str, Any],
+    samples: Samples,
+    chosen: Chosen,
+    found: Comparison,
+    read: Readouts,
+    folded: tuple[str, ...],
+    notes: tuple[str, ...],
+    labels: Tensor | None,
+) -> QuantizationReport:
+    """The report."""
+    weights = tuple(
+        _weight_row(path, layer, made.get_submodule(path), chosen.factors.get(path, 1.0), bits[path])
+        for path, layer in parts.weighted.items()
+        if bits[path] is not None
+    )
+    states = tuple(_state_row(n.name, n.path, net, made, chosen, found) for n in samples.graph.neurons)
+    died = (row.layer for row in states if row.rate_before and not row.rate_after)
+    notes += tuple(f"layer {name!r} spikes in float and never after quantizing; give its states more bits" for name in died)
+    right = [None, None] if labels is None else [count / samples.count for count in found.right]
+    return QuantizationReport(
+        weights=weights,
+        states=states,
+        kept=parts.kept,
+        folded=folded,
+        inputs=tuple(samples.formats.items()),
+        chosen_inputs=samples.chosen,
+        samples=samples.count,
+        num_steps=samples.num_steps,
+        readout=f"{read.class_of[1]} of {read.class_of[0]}",
+        accuracy_before=right[0],
+        accuracy_after=right[1],
+        notes=notes,
+    )
+
+
+def _weight_row(path: str, layer: Any, new: Any, factor: float, bits: WeightBits) -> WeightRow:
+    assert isinstance(new, QuantizedLayer)
+    exponents = new.weight_exponent
+    wanted = layer.weight.detach() * factor
+    with torch.no_grad():
+        error = (new.quantized()[0] - wanted).square().mean().sqrt() / wanted.square().mean().sqrt().clamp(min=1e-30)
+    spread = int(exponents.min()), int(exponents.max())
+    return WeightRow(path, bits, spread, clipped_share(new, layer, factor), float(error), factor)
+
+
+def _state_row(name: str, path: str, net: nn.Module, made: nn.Module, chosen: Chosen, found: Comparison) -> StateRow:
+    old, new, tally = neuron_at(net, path), neuron_at(made, path), found.tallies[name]
+    state = chosen.states.get(path)
+    quantizer = new.state_quant
+    return StateRow(
+        layer=name,
+        format=quantizer.format if isinstance(quantizer, FixedPoint) else None,
+        threshold_before=_span(old.threshold),
+        threshold_after=_span(new.threshold),
+        beta_before=_span(old.effective_beta()),
+        beta_after=_span(new.effective_beta()),
+        factor=1.0 if state is None else state.factor,
+        saturated=tally.share(tally.saturated),
+        spikes_changed=tally.share(tally.changed),
+        rate_before=tally.share(tally.before),
+        rate_after=tally.share(tally.after),
+    )
+
+
+def _span(values: Tensor) -> tuple[float, float]:
+    held = values.detach()
+    return float(held.min()), float(held.max())
