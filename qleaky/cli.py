@@ -110,8 +110,8 @@ def onnx(
 ) -> int:
     """Lower MODEL and write it as ONNX, with its contract beside it.
 
-    MODEL is a .qleaky file, or module:callable or file.py:callable, whose code runs: the callable returns the torch network,
-    or the network and a sample of what its forward takes.
+    MODEL is the name of a network that ships with qleaky, a .qleaky file, or module:callable or file.py:callable, whose code
+    runs: the callable returns the torch network, or the network and a sample of what its forward takes.
     """
     check_export(form, carrier, target)
     with _stages(3) as advance:

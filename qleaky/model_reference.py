@@ -1,4 +1,4 @@
-"""What MODEL means on the command line: a saved contract, or the code that builds a torch network."""
+"""What MODEL means on the command line: a trained network by name, a saved contract, or code that builds a torch network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +40,10 @@ def load_model(reference: str, options: HowToLower) -> IntegerNetwork | FloatNet
     """The contract that MODEL stands for.
 
     Args:
-        reference: a ``.qleaky`` file, or ``module:callable`` or ``file.py:callable``, whose code runs: the callable returns
-            the torch network, or the network and a sample of what its forward takes.
-        options: how to lower a torch network; a saved contract takes none.
+        reference: the name of a network that ships with qleaky, a ``.qleaky`` file, or ``module:callable`` or
+            ``file.py:callable``, whose code runs: the callable returns the torch network, or the network and a sample of what
+            its forward takes.
+        options: how to lower a torch network; a saved contract takes none, a network by name a readout.
 
     Raises:
         InputError: there is no such model, or what it gives is no network.
@@ -67,22 +68,38 @@ def _saved(reference: str, options: HowToLower) -> IntegerNetwork | FloatNetwork
     from qleaky.integer import load_network
 
     if not reference.endswith(".qleaky"):
-        if reference.endswith((".pt", ".pth", ".safetensors", ".py")):
-            code = reference if reference.endswith(".py") else "net.py"
-            raise InputError(
-                f"MODEL {reference!r} names no network: pass the code that builds it, as {code}:callable, and the weights "
-                f"with --weights."
-            )
-        known = sorted(path.parent.name for path in shared_folder("models").glob("*/recipe.toml"))
-        ship = f"the reference models are {', '.join(known)}" if known else "no reference models ship with this version"
+        return _shipped(reference, options)
+    _refuse(options, f"{reference} is lowered already; leave them out, or pass the torch network.")
+    return load_network(reference)
+
+
+def _shipped(name: str, options: HowToLower) -> IntegerNetwork | FloatNetwork:
+    if name.endswith((".pt", ".pth", ".safetensors", ".py")):
+        code = name if name.endswith(".py") else "net.py"
         raise InputError(
-            f"MODEL {reference!r} is unknown: {ship}. Pass a .qleaky file, or module:callable or file.py:callable, which "
-            f"returns the torch network."
+            f"MODEL {name!r} names no network: pass the code that builds it, as {code}:callable, and the weights with "
+            f"--weights."
         )
+    found = sorted(path.parent.name for path in shared_folder("models").glob("*/recipe.toml"))
+    if name not in found:
+        ship = f"the reference models are {', '.join(found)}" if found else "no reference models ship with this version"
+        raise InputError(
+            f"MODEL {name!r} is unknown: {ship}. Pass a .qleaky file, or module:callable or file.py:callable, which returns "
+            f"the torch network."
+        )
+    from qleaky.lowering import lower
+    from qleaky.models import load
+
+    _refuse(replace(options, readout=None), f"{name} is a reference model, which brings them itself; leave them out.")
+    trained = load(name)
+    readout = options.readout or trained.readout
+    return lower(trained.network, trained.sample_input, input_format=trained.input_format, readout=readout)
+
+
+def _refuse(options: HowToLower, why: str) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value is not None]
     if given:
-        raise InputError(f"{', '.join(given)}: {reference} is lowered already; leave them out, or pass the torch network.")
-    return load_network(reference)
+        raise InputError(f"{', '.join(given)}: {why}")
 
 
 def _call(reference: str) -> Any:

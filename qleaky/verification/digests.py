@@ -1,0 +1,71 @@
+"""Digests of every state tensor: two devices compare whole runs without shipping tensors (docs/numerics.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qleaky.reference import Recording
+
+Kind = Literal["mem", "spk", "syn"]
+BYTES = 32
+
+
+def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> bytes:
+    """SHA-256 of one sample's codes of one layer at one time step.
+
+    The line ``qleaky-digest-1 <layer> <kind> <step> <shape, comma separated>`` and a line feed, in ASCII, then the codes as
+    little-endian int32 in C order; the first step is 0.
+
+    >>> state_digest("lif1", "spk", 0, np.array([0, 1])).hex()[:16]
+    '6ac313c0be238569'
+    """
+    line = f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, codes.shape))}\n"
+    return hashlib.sha256(line.encode("ascii") + codes.astype("<i4").tobytes()).digest()
+
+
+def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uint8]]:
+    """The digests of a run, uint8 (T, B, 32), by layer and kind."""
+    return {
+        (layer, kind): np.array(
+            [
+                [np.frombuffer(state_digest(layer, kind, step, codes), np.uint8) for codes in samples]
+                for step, samples in enumerate(states)
+            ]
+        )
+        for layer, kind, states in _states(recording)
+    }
+
+
+class RunDigest:
+    """One digest for each layer and kind over any number of samples, which may come in pieces.
+
+    SHA-256 over the digests of every step of the first sample, then of the second, and so on.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[tuple[str, Kind], Any] = {}
+
+    def add(self, recording: Recording) -> None:
+        """Take the samples of a run, which follow those before."""
+        for place, digests in state_digests(recording).items():
+            self._hashes.setdefault(place, hashlib.sha256()).update(digests.transpose(1, 0, 2).tobytes())
+
+    def digests(self) -> dict[tuple[str, Kind], bytes]:
+        """The digests so far."""
+        return {place: found.digest() for place, found in self._hashes.items()}
+
+
+def _states(recording: Recording) -> Iterator[tuple[str, Kind, NDArray[Any]]]:
+    kinds: tuple[tuple[Kind, dict[str, NDArray[Any]]], ...] = (
+        ("mem", recording.membranes),
+        ("spk", recording.spikes),
+        ("syn", recording.synapses),
+    )
+    for kind, states in kinds:
+        for layer, codes in states.items():
+            yield layer, kind, codes
