@@ -14,6 +14,7 @@ from qleaky._lif import LIFRule, fires
 from qleaky.kernels import torch_ops
 from qleaky.kernels.plan import Plan, Rule, Setting, Terms
 
+LARGE = 1 << 21  # bytes of a huge page
 Kernel = Any  # a ctypes library with the two functions of lif.c
 
 
@@ -41,6 +42,8 @@ def declare(kernel: Kernel) -> Kernel:
     head = [ctypes.POINTER(Rule), i64, i64, i64, i64, i32, *[ctypes.POINTER(Setting)] * 3]
     kernel.qleaky_lif_forward.argtypes = [*head, *[pointer] * 7]
     kernel.qleaky_lif_backward.argtypes = [*head, *[pointer] * 7, ctypes.POINTER(Terms), pointer, pointer]
+    kernel.qleaky_expect_writes.argtypes = [pointer, i64]
+    kernel.qleaky_expect_writes.restype = None
     kernel.qleaky_lif_forward.restype = kernel.qleaky_lif_backward.restype = None
     return kernel
 
@@ -101,9 +104,9 @@ def forward(
     """Spikes, and the membranes with what else the backward pass needs."""
     x = _flat(currents)
     steps, neurons = len(x), mem.numel()
-    spks, mems = torch.empty_like(x), torch.empty_like(x)
-    charged = torch.empty_like(x) if saving and plan.keeps_charged else None
-    codes = torch.empty_like(x, dtype=torch.uint8) if saving and plan.spec is not None else None
+    spks, mems = _fresh(kernel, x), _fresh(kernel, x)
+    charged = _fresh(kernel, x) if saving and plan.keeps_charged else None
+    codes = _fresh(kernel, x, torch.uint8) if saving and plan.spec is not None else None
     masks = x.new_empty((steps, (neurons + 7) // 8), dtype=torch.uint8) if saving and plan.clipped else None
     settings = Settings(mem, beta, threshold, graded)
     first = _flat(mem)
@@ -111,6 +114,14 @@ def forward(
     sizes = (steps, neurons, 0, neurons, torch_ops.is_one(graded))
     kernel.qleaky_lif_forward(plan.rule, *sizes, *settings.structures, x.data_ptr(), first.data_ptr(), *map(_pointer, outputs))
     return spks, Saved(mem, beta, threshold, graded, mems, charged, codes, masks)
+
+
+def _fresh(kernel: Kernel, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Memory of ``like``'s shape that the kernel will fill."""
+    tensor = torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)
+    if tensor.nbytes >= LARGE:
+        kernel.qleaky_expect_writes(tensor.data_ptr(), tensor.nbytes)
+    return tensor
 
 
 class Settings:
@@ -134,8 +145,8 @@ def backward(
     if not _covers(plan, saved, gradients, needs):
         return torch_ops.Backward(rule, unpacked(plan, rule, saved), needs).run(for_spks, for_mems)
     steps = next(len(tensor) for tensor in (saved.codes, saved.mems) if tensor is not None)
-    out, carry = saved.mem.new_empty((steps, *saved.mem.shape)), saved.mem.new_empty(saved.mem.shape)
-    terms = _Terms(plan, needs, out, (for_spks is not None, for_mems is not None))
+    out, carry = _fresh(kernel, saved.mem.expand(steps, *saved.mem.shape)), saved.mem.new_empty(saved.mem.shape)
+    terms = _Terms(kernel, plan, needs, out, (for_spks is not None, for_mems is not None))
     settings = Settings(saved.mem, saved.beta, saved.threshold, saved.graded)
     charged = saved.mems if saved.charged is None and saved.codes is None else saved.charged
     inputs = [
@@ -164,7 +175,9 @@ def _covers(plan: Plan, saved: Saved, gradients: tuple[Tensor | None, ...], need
 class _Terms:
     """Buffers for the learned parameters' gradients, and their sum in the order of the step-by-step loop."""
 
-    def __init__(self, plan: Plan, needs: tuple[bool, ...], like: Tensor, given: tuple[bool, bool]) -> None:
+    def __init__(
+        self, kernel: Kernel, plan: Plan, needs: tuple[bool, ...], like: Tensor, given: tuple[bool, bool]
+    ) -> None:
         _, _, beta, theta, graded = needs
         spikes, membranes = given
         undelayed = plan.late and not plan.same_step
@@ -178,7 +191,7 @@ class _Terms:
             "graded_fired": len(like) * (graded and (spikes or undelayed)),
         }
         self.steps = {name: count for name, count in wanted.items() if count}
-        self.buffers = {name: torch.empty_like(like) for name in self.steps}
+        self.buffers = {name: _fresh(kernel, like) for name in self.steps}
         self.structure = Terms(**{name: buffer.data_ptr() for name, buffer in self.buffers.items()})
 
     def reduced(self, saved: Saved) -> list[Tensor | None]:

@@ -5,6 +5,10 @@
  * passes over tiles of neurons that stay in the first-level cache, one simple loop per operation, which compilers vectorize.
  * No Python, no torch: rows are T steps of `neurons` floats.
  */
+#ifdef __linux__
+#define _DEFAULT_SOURCE
+#include <sys/mman.h>
+#endif
 #include <math.h>
 #include <stdint.h>
 
@@ -32,6 +36,18 @@ typedef struct {
 } Setting;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* A large output that is about to be written in full: ask for huge pages, for page faults on fresh memory would cost more time
+ * than the kernel. Only a hint; whole huge pages inside the buffer alone. */
+void qleaky_expect_writes(void *data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t huge = (uintptr_t)1 << 21;
+    uintptr_t first = ((uintptr_t)data + huge - 1) / huge * huge, end = ((uintptr_t)data + (uintptr_t)bytes) / huge * huge;
+    if (first < end) (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+#else
+    (void)data, (void)bytes;
+#endif
+}
 
 /* A tile of a setting: its own numbers, or the one number repeated. */
 static const float *tile_of(const Setting *setting, int64_t start, const float *repeated) {
@@ -117,18 +133,24 @@ static void charge(const Rule *rule, int64_t n, const float *before, const float
     }
 }
 
-/* Bytes of 0 or 1 to bits, the first in the lowest bit, and back. */
+/* Bytes of 0 or 1 to bits, the first in the lowest bit, and back: eight at once, as one product moves byte k to bit k. */
+#define LOW_BITS UINT64_C(0x0101010101010101)
+#define SPREAD UINT64_C(0x0102040810204080)
+
 static void pack(int64_t n, const uint8_t *bytes, uint8_t *bits) {
     for (int64_t j = 0; j < n; j += 8) {
-        unsigned packed = 0;
-        for (int k = 0; k < 8; k++) packed |= (unsigned)bytes[j + k] << k;
-        bits[j / 8] = (uint8_t)packed;
+        uint64_t word = 0;
+        for (int k = 0; k < 8; k++) word |= (uint64_t)bytes[j + k] << 8 * k;
+        bits[j / 8] = (uint8_t)(word * SPREAD >> 56);
     }
 }
 
 static void unpack(int64_t n, const uint8_t *bits, uint8_t *bytes) {
-    for (int64_t j = 0; j < n; j += 8)
-        for (int k = 0; k < 8; k++) bytes[j + k] = bits[j / 8] >> k & 1;
+    for (int64_t j = 0; j < n; j += 8) {
+        uint64_t word = (bits[j / 8] & 0x7F) * UINT64_C(0x0002040810204081) & LOW_BITS; /* bit k to byte k; 7 do not collide */
+        word |= (uint64_t)(bits[j / 8] >> 7) << 56;
+        for (int k = 0; k < 8; k++) bytes[j + k] = (uint8_t)(word >> 8 * k);
+    }
 }
 
 /* Quantize v; save codes from the lowest up, and where v was inside the range. NaN stays NaN; its code means nothing. */
@@ -326,7 +348,8 @@ void qleaky_lif_backward(const Rule *rule, int64_t steps, int64_t neurons, int64
                 if (rule->early) fire(rule, n, before, th, reset);
                 if (rule->late || terms->graded_fired) fire(rule, n, v, th, raw);
                 if (given && t < steps - 1) EACH grad[j] = given[j] + back[j];
-                else if (has_grad) EACH grad[j] = given ? given[j] : back[j];
+                else if (given) EACH grad[j] = given[j];
+                else if (has_grad) EACH grad[j] = back[j];
                 if (rule->late && has_grad) {
                     through_late_reset(rule, n, row, terms, v, th, g, raw, reset, spk, grad, grad_spk, grad_raw);
                     if (rule->same_step) has_raw = 1;
@@ -334,7 +357,8 @@ void qleaky_lif_backward(const Rule *rule, int64_t steps, int64_t neurons, int64
                 }
                 if (spk) {
                     if (terms->graded_fired) EACH terms->graded_fired[row + j] = spk[j] * raw[j];
-                    if (has_raw) EACH grad_raw[j] = grad_raw[j] + (plain ? spk[j] : spk[j] * g[j]);
+                    if (has_raw && plain) EACH grad_raw[j] = grad_raw[j] + spk[j];
+                    else if (has_raw) EACH grad_raw[j] = grad_raw[j] + spk[j] * g[j];
                     else if (!plain) EACH grad_raw[j] = spk[j] * g[j];
                     has_raw = 1;
                 }
