@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from qleaky._lif import LIFRule
-from qleaky.kernels import compiled, library
-from qleaky.kernels.plan import plan_of
+from qleaky.kernels import compiled, library, operator
+from qleaky.kernels.plan import covers, plan_of
 from qleaky.kernels.torch_ops import TorchSequence
 from qleaky.quantizers import FixedPoint, Levels, refuse_nan
 from qleaky.surrogate import Surrogate
@@ -27,7 +27,7 @@ def can_fuse(rule: LIFRule, currents: Tensor, mem: Tensor, beta: Tensor, thresho
         and all(tensor.dtype == currents.dtype for tensor in tensors)
         and all(tensor.device == currents.device for tensor in tensors)
         and torch.broadcast_shapes(*(tensor.shape for tensor in tensors[1:])) == mem.shape  # type: ignore[no-untyped-call]
-        and not torch.compiler.is_compiling()
+        and (not torch.compiler.is_compiling() or covers(rule))
     )
 
 
@@ -45,6 +45,9 @@ def lif_sequence(
 ) -> tuple[Tensor, Tensor]:
     """Spikes and membranes (T, B, ...) of a whole sequence; :func:`qleaky._lif.lif_step` states the equations."""
     tensors = (currents, mem, beta, threshold, graded)
+    if torch.compiler.is_compiling():
+        spks, mems, *_ = operator.lif_sequence(*tensors, *operator.encode(rule))
+        return spks, mems
     plan = plan_of(rule) if compiled.fits(*tensors) else None
     kernel = library.kernel() if plan is not None else None
     if plan is not None and kernel is not None:

@@ -133,7 +133,7 @@ class Settings:
 
 
 def backward(
-    kernel: Kernel,
+    kernel: Kernel | None,
     plan: Plan,
     rule: LIFRule,
     saved: Saved,
@@ -142,7 +142,7 @@ def backward(
 ) -> list[Tensor | None]:
     """Gradients of currents, first membrane, beta, threshold and graded factor."""
     for_spks, for_mems = gradients
-    if not _covers(plan, saved, gradients, needs):
+    if kernel is None or not _covers(plan, saved, gradients, needs):
         return torch_ops.Backward(rule, unpacked(plan, rule, saved), needs).run(for_spks, for_mems)
     steps = next(len(tensor) for tensor in (saved.codes, saved.mems) if tensor is not None)
     out, carry = _fresh(kernel, saved.mem.expand(steps, *saved.mem.shape)), saved.mem.new_empty(saved.mem.shape)
@@ -227,10 +227,29 @@ def unpacked(plan: Plan, rule: LIFRule, saved: Saved) -> torch_ops.Kept:
     return torch_ops.Kept(saved.mem, saved.beta, saved.threshold, saved.graded, raw, charged, mems, masks)
 
 
-def unpacked_bits(packed: Tensor, shape: torch.Size) -> Tensor:
+def packed(plan: Plan, kept: torch_ops.Kept) -> Saved:
+    """What ``torch_ops`` keeps, as the kernel saves it."""
+    codes = None
+    if plan.spec is not None:
+        fmt = plan.spec.format
+        codes = (kept.charged / fmt.step - fmt.lowest).to(torch.uint8)
+    charged = kept.charged if plan.keeps_charged else None
+    masks = None if kept.masks is None else packed_bits(kept.masks)
+    return Saved(kept.mem, kept.beta, kept.threshold, kept.graded, kept.mems, charged, codes, masks)
+
+
+def packed_bits(masks: Tensor) -> Tensor:
+    """Booleans (T, ...) of M elements a step as bits (T, ceil(M / 8))."""
+    rows = masks.reshape(len(masks), masks.shape[1:].numel())
+    padded = torch.nn.functional.pad(rows, (0, -rows.shape[1] % 8)).to(torch.uint8)
+    weights = 1 << torch.arange(8, dtype=torch.uint8, device=masks.device)
+    return (padded.reshape(len(masks), padded.shape[1] // 8, 8) * weights).sum(-1, dtype=torch.uint8)
+
+
+def unpacked_bits(packed_: Tensor, shape: torch.Size) -> Tensor:
     """Bits (T, ceil(M / 8)) as booleans of ``shape`` (T, ...), of M elements a step."""
-    bits = (packed.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.reshape(len(packed), -1)[:, : shape[1:].numel()].reshape(shape).bool()
+    bits = (packed_.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8, device=packed_.device)) & 1
+    return bits.reshape(len(packed_), 8 * packed_.shape[1])[:, : shape[1:].numel()].reshape(shape).bool()
 
 
 def _in_order(*tensors: Tensor | None) -> bool:

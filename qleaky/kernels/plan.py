@@ -80,11 +80,22 @@ class Plan:
         return self.spec is None and self.late
 
 
+def covers(rule: LIFRule) -> bool:
+    """Whether the kernel computes ``rule`` in float32: torch.compile traces this, so it builds nothing."""
+    spec = rule.spec
+    if spec is None:
+        return rule.quantizer is None and not rule.decays_on_grid and _covers_surrogate(rule)
+    exact = spec.format.bits <= CODE_BITS and spec.format.frac_bits >= 0  # codes fit a byte, and scaling loses nothing
+    return exact and spec.overflow is Overflow.SATURATE and _covers_surrogate(rule)
+
+
+def _covers_surrogate(rule: LIFRule) -> bool:
+    return rule.surrogate is None or type(rule.surrogate) in SURROGATES
+
+
 def plan_of(rule: LIFRule) -> Plan | None:
     """How the kernel computes ``rule`` in float32; None where it does not."""
-    if rule.spec is None and (rule.quantizer is not None or rule.decays_on_grid):
-        return None
-    if rule.surrogate is not None and type(rule.surrogate) not in SURROGATES:
+    if not covers(rule):
         return None
     timing, decay = rule.reset_timing, rule.decay if rule.spec is not None else None
     return _plan(rule.reset_mechanism, timing, rule.compare, decay, rule.rounding_site, rule.spec, rule.surrogate)
@@ -99,9 +110,7 @@ def _plan(
     site: RoundingSite,
     spec: FixedPointSpec | None,
     surrogate: Any,
-) -> Plan | None:
-    if spec is not None and not _covers(spec):
-        return None
+) -> Plan:
     index = MECHANISMS.index(mechanism)
     early, late = resets_early(mechanism, timing), resets_late(mechanism, timing)
     rule = Rule(early=index * early, late=index * late, same_step=timing is ResetTiming.SAME_STEP)
@@ -112,11 +121,6 @@ def _plan(
         _set_decay(rule, decay, site, spec)
     subtracts = mechanism is ResetMechanism.SUBTRACT
     return Plan(rule, spec, late, bool(rule.same_step), subtracts and late, subtracts and early, surrogate is not None)
-
-
-def _covers(spec: FixedPointSpec) -> bool:
-    """Codes fit a byte, and scaling loses nothing in float32."""
-    return spec.format.bits <= CODE_BITS and spec.format.frac_bits >= 0 and spec.overflow is Overflow.SATURATE
 
 
 def _set_format(rule: Rule, spec: FixedPointSpec) -> None:
