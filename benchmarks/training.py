@@ -264,14 +264,17 @@ def kernel_runs(quantizer: FixedPoint | None) -> tuple[dict[str, Run], dict[str,
     settings = compiled.Settings(mem, *(torch.tensor(number) for number in (BETA, 1.0, 1.0)))
     spks, mems, out, carry = torch.zeros(SHAPE), torch.zeros(SHAPE), torch.zeros(SHAPE), torch.zeros(neurons)
     codes, masks = torch.zeros(SHAPE, dtype=torch.uint8), torch.zeros((steps, neurons // 8), dtype=torch.uint8)
-    saved = (None, codes.data_ptr(), masks.data_ptr()) if quantizer else (None, None, None)
     sizes = (plan.rule, steps, neurons, 0, neurons, True, *settings.structures)
-    kept = (None, *saved) if quantizer else (mems.data_ptr(), mems.data_ptr(), None, None)
+
+    def packed() -> tuple[Any, ...]:
+        return None, codes.data_ptr(), masks.data_ptr()
 
     def forward() -> Any:
-        kernel.qleaky_lif_forward(*sizes, x.data_ptr(), mem.data_ptr(), spks.data_ptr(), mems.data_ptr(), *saved)
+        outputs = (spks.data_ptr(), mems.data_ptr(), *(packed() if quantizer else (None, None, None)))
+        kernel.qleaky_lif_forward(*sizes, x.data_ptr(), mem.data_ptr(), *outputs)
 
     def backward() -> Any:
+        kept = (None, *packed()) if quantizer else (mems.data_ptr(), mems.data_ptr(), None, None)
         gradients = (w.data_ptr(), w.data_ptr(), compiled.Terms())
         kernel.qleaky_lif_backward(*sizes, mem.data_ptr(), *kept, *gradients, out.data_ptr(), carry.data_ptr())
         return settings

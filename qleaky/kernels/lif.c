@@ -11,6 +11,11 @@
 #endif
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "bits are packed for little-endian machines only"
+#endif
 
 #define TILE 1024   /* neurons a pass; a multiple of 8, so that packed masks of tiles start at whole bytes */
 #define BLOCK 16384 /* neurons between which time starts again */
@@ -139,8 +144,8 @@ static void charge(const Rule *rule, int64_t n, const float *before, const float
 
 static void pack(int64_t n, const uint8_t *bytes, uint8_t *bits) {
     for (int64_t j = 0; j < n; j += 8) {
-        uint64_t word = 0;
-        for (int k = 0; k < 8; k++) word |= (uint64_t)bytes[j + k] << 8 * k;
+        uint64_t word;
+        memcpy(&word, bytes + j, 8);
         bits[j / 8] = (uint8_t)(word * SPREAD >> 56);
     }
 }
@@ -149,7 +154,7 @@ static void unpack(int64_t n, const uint8_t *bits, uint8_t *bytes) {
     for (int64_t j = 0; j < n; j += 8) {
         uint64_t word = (bits[j / 8] & 0x7F) * UINT64_C(0x0002040810204081) & LOW_BITS; /* bit k to byte k; 7 do not collide */
         word |= (uint64_t)(bits[j / 8] >> 7) << 56;
-        for (int k = 0; k < 8; k++) bytes[j + k] = (uint8_t)(word >> 8 * k);
+        memcpy(bytes + j, &word, 8);
     }
 }
 
