@@ -170,7 +170,8 @@ def brevitas_quantizer(sample: Tensor) -> nn.Module:
     from brevitas.nn import QuantIdentity
     from brevitas.quant.fixed_point import Int8ActPerTensorFixedPointMinMaxInit
 
-    quantizer = QuantIdentity(act_quant=Int8ActPerTensorFixedPointMinMaxInit, min_val=-4.0, max_val=4.0, return_quant_tensor=False)
+    bounds = {"min_val": -4.0, "max_val": 4.0}
+    quantizer = QuantIdentity(act_quant=Int8ActPerTensorFixedPointMinMaxInit, return_quant_tensor=False, **bounds)
     quantizer(sample)
     return quantizer.eval().requires_grad_(False)
 
@@ -298,8 +299,9 @@ def bandwidth(rounds: int = 11) -> None:
         a_step |= bytes_
     times = medians(runs, rounds)
     peak, neuron_steps = 12 * a.numel() / times["triad"], math.prod(SHAPE)
-    print(f"\n### Memory bandwidth, one thread\n\nA triad a = b + 3 c over three times {a.nbytes >> 20} MiB: {peak / 1e9:.1f} GB/s.\n")
-    print("| kernel alone, its outputs in place | bytes a neuron-step | ns a neuron-step | GB/s | of the triad |\n|---|---|---|---|---|")
+    print(f"\n### Memory bandwidth, one thread\n\nA triad a = b + 3 c over 3 x {a.nbytes >> 20} MiB: {peak / 1e9:.1f} GB/s.\n")
+    print("| kernel alone, its outputs in place | bytes a neuron-step | ns a neuron-step | GB/s | of the triad |")
+    print("|---|---|---|---|---|")
     for name, moved in a_step.items():
         a_second = moved * neuron_steps / times[name]
         nanoseconds = times[name] / neuron_steps * 1e9

@@ -91,10 +91,10 @@ def private_folder(folder: Path) -> Path:
     resolved = folder.resolve()
     own, around = resolved.stat(), resolved.parent.stat()
     if own.st_uid != os.geteuid() or own.st_mode & OTHERS_WRITE:
-        raise UnavailableError(f"the cache folder {folder} belongs to another user or is writable by others; it must be private")
+        raise UnavailableError(f"the cache folder {folder} belongs to another user or is writable by others; make it private")
     shared = around.st_mode & stat.S_IWOTH and not around.st_mode & stat.S_ISVTX
     if around.st_uid not in (os.geteuid(), 0) or shared:
-        raise UnavailableError(f"other users could replace the cache folder {folder}; set XDG_CACHE_HOME to a folder of your own")
+        raise UnavailableError(f"other users could replace the cache folder {folder}; let XDG_CACHE_HOME be your own")
     return resolved
 
 

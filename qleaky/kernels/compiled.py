@@ -73,7 +73,7 @@ class CompiledSequence(torch.autograd.Function):
     """(kernel, plan, rule, currents, mem, beta, threshold, graded) -> spikes and membranes."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, plan: Plan, rule: LIFRule, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, kernel: Kernel, plan: Plan, rule: LIFRule, *tensors: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         spks, saved = forward(kernel, plan, *tensors, saving=True)
         ctx.kernel, ctx.plan, ctx.rule = kernel, plan, rule
         mems = saved.mems if plan.keeps_membranes else None
@@ -85,7 +85,7 @@ class CompiledSequence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
         saved, needs = Saved(*ctx.saved_tensors), ctx.needs_input_grad[3:]
         return (None, None, None, *backward(ctx.kernel, ctx.plan, ctx.rule, saved, gradients, needs))
 
@@ -175,9 +175,7 @@ def _covers(plan: Plan, saved: Saved, gradients: tuple[Tensor | None, ...], need
 class _Terms:
     """Buffers for the learned parameters' gradients, and their sum in the order of the step-by-step loop."""
 
-    def __init__(
-        self, kernel: Kernel, plan: Plan, needs: tuple[bool, ...], like: Tensor, given: tuple[bool, bool]
-    ) -> None:
+    def __init__(self, kernel: Kernel, plan: Plan, needs: tuple[bool, ...], like: Tensor, given: tuple[bool, bool]) -> None:
         _, _, beta, theta, graded = needs
         spikes, membranes = given
         undelayed = plan.late and not plan.same_step

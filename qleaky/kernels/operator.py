@@ -32,7 +32,7 @@ def encode(rule: LIFRule) -> tuple[list[int], list[float]]:
     """The rule as the operator's ``rule`` and ``surrogate`` arguments; it must be one that has a plan."""
     names = [_MECHANISMS.index(rule.reset_mechanism), _TIMINGS.index(rule.reset_timing)]
     names += [_COMPARES.index(rule.compare), _SITES.index(rule.rounding_site)]
-    surrogate = -1 if rule.surrogate is None else SURROGATES.index(type(rule.surrogate))  # type: ignore[arg-type]
+    surrogate = -1 if rule.surrogate is None else SURROGATES.index(type(rule.surrogate))
     numbers = [] if rule.surrogate is None else [float(number) for number in astuple(rule.surrogate)]  # type: ignore[call-overload]
     spec = [] if rule.spec is None else rule.spec.encode()
     return [*names, *_encode_decay(rule.decay), surrogate, *spec], numbers

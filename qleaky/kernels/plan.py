@@ -26,6 +26,7 @@ from qleaky.surrogate import (
 
 MECHANISMS = (ResetMechanism.NONE, ResetMechanism.SUBTRACT, ResetMechanism.ZERO)
 SURROGATES = (ATan, FastSigmoid, StraightThroughEstimator, Triangular, SparseFastSigmoid, LeakySpikeOperator, Heaviside)
+TERMS = ("theta_due", "theta_fired", "theta_reset", "beta", "graded_due", "graded_fired")
 PRODUCT, ROUNDED, SHIFTED, SHIFTED_AT_LEAST_ONE = range(4)
 CODE_BITS = 8
 
@@ -49,7 +50,7 @@ class Setting(ctypes.Structure):
 class Terms(ctypes.Structure):
     """``Terms`` of lif.c: where the parameters' gradients go, element by element; null where not wanted."""
 
-    _fields_ = tuple((name, c_void_p) for name in ("theta_due", "theta_fired", "theta_reset", "beta", "graded_due", "graded_fired"))
+    _fields_ = tuple((name, c_void_p) for name in TERMS)
 
 
 @dataclass(frozen=True)

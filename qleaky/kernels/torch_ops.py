@@ -42,7 +42,9 @@ def is_one(graded: Tensor) -> bool:
     return graded.numel() == 1 and not graded.requires_grad and bool(graded == 1)
 
 
-def forward(rule: LIFRule, currents: Tensor, mem: Tensor, beta: Tensor, threshold: Tensor, graded: Tensor) -> tuple[Tensor, Kept]:
+def forward(
+    rule: LIFRule, currents: Tensor, mem: Tensor, beta: Tensor, threshold: Tensor, graded: Tensor
+) -> tuple[Tensor, Kept]:
     """Spikes (T, B, ...), and the rest, membranes among it."""
     raw = torch.empty_like(currents, memory_format=torch.contiguous_format)
     charged = torch.empty_like(raw)
@@ -58,7 +60,7 @@ class TorchSequence(torch.autograd.Function):
     """(rule, currents, mem, beta, threshold, graded) -> spikes and membranes."""
 
     @staticmethod
-    def forward(ctx: Any, rule: LIFRule, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, rule: LIFRule, *tensors: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         spks, kept = forward(rule, *tensors)
         ctx.rule = rule
         ctx.save_for_backward(*tensors[1:], kept.raw, kept.charged, kept.mems, kept.masks)
@@ -69,7 +71,7 @@ class TorchSequence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
         return (None, *Backward(ctx.rule, Kept(*ctx.saved_tensors), ctx.needs_input_grad[1:]).run(*gradients))
 
 
@@ -194,16 +196,15 @@ class Backward:
         self, grad: Tensor, grad_spk: Tensor | None, raw: Tensor, charged: Tensor, reset: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Through U = V - due * (theta or V): (dL/dV so far, dL/dS, dL/d raw spikes)."""
-        same_step = reset is None
         spk = raw * self.graded
-        due = raw if same_step else spk / self.graded - reset
+        due = raw if reset is None else spk / self.graded - reset
         factor = self.threshold if self.rule.subtracts else charged
         grad_due = -grad * factor
         if self.rule.subtracts and self.needs_theta:
             self.for_theta = accumulate(self.for_theta, -grad * due, self.threshold)
         if self.rule.zeroes:
             grad = grad + -grad * due
-        if same_step:
+        if reset is None:
             return grad, grad_spk, grad_due
         if self.needs_graded:
             self.for_graded = accumulate(self.for_graded, -grad_due * ((spk / self.graded) / self.graded), self.graded)

@@ -47,7 +47,9 @@ def draw_rule(r: random.Random) -> LIFRule:
         narrow = signed and r.random() < 0.2
         options: dict[str, Any] = {"narrow": narrow, "gradient": r.choice(["clipped", "identity"])}
         quantizer = FixedPoint(bits, r.choice([0, 1, 3, 5, 7, 126]), signed, r.choice(list(Rounding)), **options)
-        decay = r.choice([decay, MulShift(n=8, rounding=r.choice(list(Rounding))), ShiftDecay(3), ShiftDecay(2, at_least_one=True)])
+        decay = r.choice(
+            [decay, MulShift(n=8, rounding=r.choice(list(Rounding))), ShiftDecay(3), ShiftDecay(2, at_least_one=True)]
+        )
         site = r.choice(list(RoundingSite))
     chosen = None if r.random() < 0.1 else r.choice(SURROGATES)
     timing, compare = r.choice(list(ResetTiming)), r.choice(list(Compare))
@@ -92,7 +94,8 @@ def _strided(r: random.Random, tensor: Tensor) -> Tensor:
 
 def run(function: Any, case: Case) -> list[Tensor | None]:
     """Outputs and gradients of ``function(rule, *tensors)``; None where there is none."""
-    leaves = [t.detach().clone(memory_format=torch.preserve_format).requires_grad_(n) for t, n in zip(case.tensors, case.learned, strict=True)]
+    copies = [tensor.detach().clone(memory_format=torch.preserve_format) for tensor in case.tensors]
+    leaves = [copy.requires_grad_(learned) for copy, learned in zip(copies, case.learned, strict=True)]
     outputs = function(case.rule, *leaves)
     pairs = [(o, g) for o, g in zip(outputs, case.gradients, strict=True) if g is not None and o.requires_grad]
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
@@ -106,7 +109,12 @@ def run(function: Any, case: Case) -> list[Tensor | None]:
 def difference(a: list[Tensor | None], b: list[Tensor | None]) -> str:
     """The first of outputs and gradients that is not the same, bit for bit but for the sign of zero; NaN is NaN."""
     for name, x, y in zip(NAMES, a, b, strict=False):
-        same = x is y if x is None or y is None else torch.equal(x.isnan(), y.isnan()) and torch.equal(x.nan_to_num(7), y.nan_to_num(7))
-        if not same:
+        if (x is None or y is None) and x is not y:
+            return f"{name}: {x} and {y}"
+        if x is not None and y is not None and not _same(x, y):
             return f"{name}: {x} and {y}"
     return ""
+
+
+def _same(x: Tensor, y: Tensor) -> bool:
+    return torch.equal(x.isnan(), y.isnan()) and torch.equal(x.nan_to_num(7), y.nan_to_num(7))
