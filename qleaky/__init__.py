@@ -11,6 +11,7 @@ from qleaky.errors import missing
 
 _HOMES = {
     "Leaky": "neuron",
+    "backend": "kernels.library",
     "FixedPoint": "quantizers",
     "LearnedFixedPoint": "quantizers",
     "Levels": "quantizers",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from qleaky.exporting import export_onnx
     from qleaky.fixed import Overflow, QFormat, Rounding
     from qleaky.integer import FloatNetwork, IntegerNetwork
+    from qleaky.kernels.library import backend
     from qleaky.layers import QuantConv1d, QuantConv2d, QuantLinear
     from qleaky.lowering import lower
     from qleaky.neuron import Leaky
