@@ -41,10 +41,10 @@ class Comparison:
     right: list[int] = field(default_factory=lambda: [0, 0])
 
 
-def batch_size(samples: Samples) -> int:
-    """How many samples fit one run."""
+def batch_size(samples: Samples, elements: int = MOST_ELEMENTS) -> int:
+    """How many samples fit one run that keeps so many spikes of the largest layer."""
     largest = max(math.prod(n.shape) for n in samples.graph.neurons)
-    return max(MOST_ELEMENTS // (samples.num_steps * largest), 1)
+    return max(elements // (samples.num_steps * largest), 1)
 
 
 def run(net: nn.Module, samples: Samples) -> TorchRecording:

@@ -48,8 +48,9 @@ def quantize(
     Layers are taken in the order of execution, each with the layers before it quantized. Of the candidates for (f, c) and for e
     the one is taken that changes spikes and spike counts least against the float network on the calibration samples, in the
     last layers what ``readout`` reads. c multiplies weights, bias and threshold of a layer alike, which changes no spike (a
-    LIF step is positively homogeneous) and puts the threshold on the state's grid; it is 1 for thresholds per neuron that
-    already are, graded spikes, layers used twice, and last layers whose membranes are read as they are.
+    LIF step is positively homogeneous) and puts the threshold on the state's grid (of thresholds per neuron the median one; the
+    others go to their nearest codes). It is 1 for graded spikes, layers used twice, current that does not pass a weight, and
+    last layers whose membranes are read as they are.
 
     Linear, Conv1d and Conv2d become ``QuantLinear``, ``QuantConv1d`` and ``QuantConv2d``, under the same names, and every
     ``Leaky`` gets a ``FixedPoint`` state and ``MulShift(n=8)``; batch normalisations are folded first. Modes, devices, hooks

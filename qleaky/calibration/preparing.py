@@ -19,6 +19,9 @@ from qleaky.tracing import TorchRecording
 
 SEARCHED = 256
 """Samples that the search looks at; what is reported is about all of them."""
+SEARCHED_ELEMENTS = 1 << 22
+FEWEST = 16
+"""Spikes of the largest layer on which the search looks, and samples that it takes in any case."""
 
 
 @dataclass(frozen=True)
@@ -61,5 +64,5 @@ def prepare(net: nn.Module, inputs: Any, labels: Any, calling: Calling) -> Calib
 
 def _searched(samples: Samples) -> Samples:
     """The samples that the search looks at: evenly spread, as many as its memory allows."""
-    count = min(samples.count, SEARCHED, batch_size(samples))
+    count = min(samples.count, SEARCHED, max(batch_size(samples, SEARCHED_ELEMENTS), FEWEST))
     return samples.taken(torch.linspace(0, samples.count - 1, count).round().long())
