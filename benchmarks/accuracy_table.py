@@ -101,7 +101,7 @@ def _paired(scores: SCORES) -> Iterator[str]:
         floats = {s.seed: s.runtime_accuracy for s in scores[model, "float"]}
         differences = [s.runtime_accuracy - floats[s.seed] for s in found if s.seed in floats]
         if differences:
-            error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else float("nan")
-            numbers = (statistics.mean(differences), error, min(differences), max(differences))
-            shown = " | ".join(f"{number:+.2f}" if index != 1 else f"{number:.2f}" for index, number in enumerate(numbers))
-            yield f"| {model} | {row} | {len(differences)} | {shown} |"
+            pairs = len(differences)
+            error = f"{statistics.stdev(differences) / pairs**0.5:.2f}" if pairs > 1 else ""
+            mean, lowest, highest = (f"{of(differences):+.2f}" for of in (statistics.mean, min, max))
+            yield f"| {model} | {row} | {pairs} | {mean} | {error} | {lowest} | {highest} |"
