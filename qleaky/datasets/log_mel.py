@@ -56,7 +56,7 @@ def log_mel(samples: NDArray[Any]) -> NDArray[np.uint8]:
 def _triangles() -> NDArray[np.float64]:
     """M, (32, 129)."""
     ends = 2595 * np.log10(1 + np.array([LOWEST, HIGHEST]) / 700)
-    points = 700 * (10 ** (np.linspace(*ends, BANDS + 2) / 2595) - 1)
+    points = 700 * (10 ** (np.linspace(ends[0], ends[1], BANDS + 2) / 2595) - 1)
     left, centre, right = points[:-2, None], points[1:-1, None], points[2:, None]
     frequencies = np.fft.rfftfreq(WINDOW, 1 / RATE)
     weights = np.maximum(0, np.minimum((frequencies - left) / (centre - left), (right - frequencies) / (right - centre)))
