@@ -141,20 +141,29 @@ class _Stub(types.ModuleType):
         return type(name, (), {})
 
 
-def spikingjelly_network(workload: Workload) -> nn.Module | None:
-    """SpikingJelly, multi-step mode; None where it is not installed (pip install --no-deps spikingjelly)."""
+def spikingjelly() -> tuple[Any, Any, Any, Any] | None:
+    """Its modules functional, layer, neuron, surrogate; None where it is not installed (pip install --no-deps spikingjelly)."""
     stubs: list[str] = []
     for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio"):
         if name not in sys.modules:
             stubs.append(name)
             sys.modules[name] = _Stub(name)  # imported at its top, needed for its data sets only
     try:
-        from spikingjelly.activation_based import functional, layer, neuron
+        from spikingjelly.activation_based import functional, layer, neuron, surrogate
     except Exception:  # it fails to import in as many ways as it has optional packages
         return None
     finally:
         for name in stubs:
             del sys.modules[name]
+    return functional, layer, neuron, surrogate
+
+
+def spikingjelly_network(workload: Workload) -> nn.Module | None:
+    """SpikingJelly, multi-step mode; None where it is not installed."""
+    modules = spikingjelly()
+    if modules is None:
+        return None
+    functional, layer, neuron, _ = modules
 
     class MultiStep(nn.Module):
         def __init__(self) -> None:

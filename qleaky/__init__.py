@@ -11,7 +11,9 @@ from qleaky.errors import missing
 
 _HOMES = {
     "Leaky": "neuron",
+    "backend": "kernels.library",
     "FixedPoint": "quantizers",
+    "LearnedFixedPoint": "quantizers",
     "Levels": "quantizers",
     "state_quant": "quantizers",
     "from_brevitas": "brevitas_adapter",
@@ -21,6 +23,7 @@ _HOMES = {
     "QuantConv2d": "layers",
     "QuantLinear": "layers",
     "quantize": "calibration",
+    "sensitivity": "calibration",
     "lower": "lowering",
     "FloatNetwork": "integer",
     "IntegerNetwork": "integer",
@@ -43,16 +46,17 @@ if TYPE_CHECKING:
     from qleaky import datasets, models, surrogate
     from qleaky.batch_norm import fold_batch_norm
     from qleaky.brevitas_adapter import from_brevitas
-    from qleaky.calibration import quantize
+    from qleaky.calibration import quantize, sensitivity
     from qleaky.dynamics import MulShift, ShiftDecay
     from qleaky.errors import QleakyError
     from qleaky.exporting import export_onnx
     from qleaky.fixed import Overflow, QFormat, Rounding
     from qleaky.integer import FloatNetwork, IntegerNetwork
+    from qleaky.kernels.library import backend
     from qleaky.layers import QuantConv1d, QuantConv2d, QuantLinear
     from qleaky.lowering import lower
     from qleaky.neuron import Leaky
-    from qleaky.quantizers import FixedPoint, Levels, state_quant
+    from qleaky.quantizers import FixedPoint, LearnedFixedPoint, Levels, state_quant
     from qleaky.reference import run
     from qleaky.snntorch_adapter import from_snntorch
     from qleaky.verification import Runner, verify

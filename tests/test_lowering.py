@@ -86,7 +86,10 @@ def test_a_quant_linear_lowers_to_what_it_multiplies_with(bits: int, bias: bool)
     layer = linear_of(module, inputs=5)
     weight, shift = module.quantized()[0].detach().double().numpy(), layer.weight_frac_bits
     assert np.array_equal(np.ldexp(layer.weight.astype(float), -shift), weight)
-    assert np.abs(layer.weight).max() < 1 << (bits - 1)
+    codes = weight / float(module.weight_step())
+    assert codes.max() < 1 << (bits - 1)
+    assert codes.min() >= -(1 << (bits - 1)) + (bits > 2)
+    assert layer.weight.dtype == np.int8  # also where the bias is finer
     assert (layer.bias is not None) == bias
 
 

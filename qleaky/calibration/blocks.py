@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class Block:
     scaled: tuple[str, ...]
 
 
-def blocks_of(graph: StepGraph, weighted: dict[str, nn.Module]) -> tuple[Block, ...]:
+def blocks_of(graph: StepGraph, weighted: Mapping[str, nn.Module]) -> tuple[Block, ...]:
     """The blocks of a network in order of execution; ``weighted`` are the layers to be quantized, by path."""
     trees = {neurons.name: tree_of(neurons.input) for neurons in graph.neurons}
     owners = Counter(node for tree in trees.values() for node in tree)
@@ -55,7 +55,7 @@ def scales(module: Leaky) -> bool:
     return bool((module.graded_spikes_factor == 1).all()) and bool((module.threshold > 0).all())
 
 
-def is_weighted(node: Node, weighted: dict[str, nn.Module]) -> bool:
+def is_weighted(node: Node, weighted: Mapping[str, nn.Module]) -> bool:
     """Whether a node is computed by one of the weighted layers, with that layer's own weights."""
     if node.kind not in ("linear", "conv") or node.path not in weighted:
         return False
@@ -71,13 +71,13 @@ def tree_of(node: Node) -> set[Node]:
     return seen
 
 
-def _topmost(node: Node, weighted: dict[str, nn.Module]) -> list[Node] | None:
+def _topmost(node: Node, weighted: Mapping[str, nn.Module]) -> list[Node] | None:
     """The weighted nodes nearest to a root, one on every path to a leaf and only homogeneous nodes above; None otherwise."""
     found = list(_walk(node, weighted))
     return None if None in found or not found else [n for n in found if n is not None]
 
 
-def _walk(node: Node, weighted: dict[str, nn.Module]) -> Iterator[Node | None]:
+def _walk(node: Node, weighted: Mapping[str, nn.Module]) -> Iterator[Node | None]:
     if is_weighted(node, weighted):
         yield node
     elif node.kind in _HOMOGENEOUS and node.inputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +20,15 @@ BITS = 8
 
 
 def on_their_grids(
-    graph: StepGraph, values: Mapping[str, Tensor], declared: Any
+    graph: StepGraph, values: Mapping[str, Tensor], declared: Any, coded: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[str, QFormat | None], tuple[str, ...]]:
     """(values on their grids, formats, names of those whose format was chosen); a network's own quantizer is left to it.
+
+    Args:
+        graph: tells the inputs, and which of them the network quantizes.
+        values: by name.
+        declared: as ``lower``'s input_format.
+        coded: names of inputs that were given as integer codes.
 
     Raises:
         InputError: values that are no spikes where spikes are declared.
@@ -40,6 +46,8 @@ def on_their_grids(
         if fmt is None:
             fmt = chosen_format(value)
             chosen.append(name)
+        elif name in coded and fmt != SPIKES:
+            value = _decoded(name, value, fmt)
         rounded[name], used[name] = _rounded(name, value, fmt), fmt
     return rounded, used, tuple(chosen)
 
@@ -60,11 +68,13 @@ def chosen_format(values: Tensor) -> QFormat:
     return min(candidates, key=lambda fmt: float(np.square(fmt.decode(fmt.quantize(x)) - x).sum()))
 
 
+def _decoded(name: str, codes: Tensor, fmt: QFormat) -> Tensor:
+    """Values of integer codes."""
+    whole = fmt.encode(codes.cpu().long(), where=f"calibration_inputs: input {name!r}")
+    return torch.from_numpy(fmt.decode(whole)).to(codes)
+
+
 def _rounded(name: str, values: Tensor, fmt: QFormat) -> Tensor:
-    like = values if values.is_floating_point() else values.float()
-    if not values.is_floating_point() and fmt != SPIKES:
-        fmt.encode(values, where=f"calibration_inputs {name!r}")
-        return torch.from_numpy(fmt.decode(values.cpu().numpy())).to(like)
     if fmt == SPIKES and not bool(((values == 0) | (values == 1)).all()):
         wrong = float(values[(values != 0) & (values != 1)].flatten()[0])
         raise InputError(
@@ -72,5 +82,5 @@ def _rounded(name: str, values: Tensor, fmt: QFormat) -> Tensor:
             f"qleaky.QFormat, or leave input_format out to have one chosen."
         )
     if fmt == SPIKES:
-        return like
-    return torch.from_numpy(fmt.decode(fmt.quantize(values.detach().cpu().numpy()))).to(like)
+        return values
+    return torch.from_numpy(fmt.decode(fmt.quantize(values.detach().cpu().numpy()))).to(values)

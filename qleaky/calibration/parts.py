@@ -86,12 +86,12 @@ def _why_not_weighted(module: nn.Module, tied: set[int]) -> str | None:
     kind = type(module)
     if isinstance(module, QuantWeightBiasInputOutputLayer):
         return "its weights are quantized already"
+    if "weight" not in module._parameters:
+        return "it computes its weight (parametrization, weight norm, pruning); make it permanent first"
     if kind not in KINDS:
         return f"a {kind.__name__} is a subclass that may compute something else; use torch's own layer"
     if "forward" in vars(module):
         return "it has a forward of its own; remove it"
-    if "weight" not in module._parameters:
-        return "it computes its weight (parametrization, weight norm, pruning); make it permanent first"
     if getattr(module, "padding_mode", "zeros") != "zeros":
         return f"padding_mode={module.padding_mode!r} has no integer form; pad with zeros"
     if any(id(parameter) in tied for parameter in module.parameters()):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qleaky.calibration.building import WeightOptions, modes, quantized_copy, restore
 from qleaky.calibration.folding import folded_copy
@@ -105,7 +105,7 @@ def quantize(
     samples = read_samples(reference, calibration_inputs, num_steps, time, input_format)
     classes = checked_labels(labels, samples.count)
     read = Readouts.of(samples.graph, readout, classes)
-    few_samples = samples.taken(_spread(samples))
+    few_samples = searched(samples)
     recorded = run(reference, few_samples)
     notes = check_alive(reference, samples, read)
     options = WeightOptions(per_channel, accumulator_bits)
@@ -145,7 +145,7 @@ def _check_arguments(net: Any, target: str | None) -> None:
         )
 
 
-def _spread(samples: Samples) -> Tensor:
-    """Indices of the samples that the search looks at: evenly spread, as many as its memory allows."""
+def searched(samples: Samples) -> Samples:
+    """The samples that the search looks at: evenly spread, as many as its memory allows."""
     count = min(samples.count, SEARCHED, batch_size(samples))
-    return torch.linspace(0, samples.count - 1, count).round().long()
+    return samples.taken(torch.linspace(0, samples.count - 1, count).round().long())

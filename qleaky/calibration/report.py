@@ -6,10 +6,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from qleaky.fixed import QFormat
 from qleaky.layers.codes import WeightBits
 
 WIDTH = 120
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,10 @@ class StateRow:
 
     layer: str
     format: QFormat | None
-    threshold_before: tuple[float, float]
-    threshold_after: tuple[float, float]
-    beta_before: tuple[float, float]
-    beta_after: tuple[float, float]
+    threshold_before: Span
+    threshold_after: Span
+    beta_before: Span
+    beta_after: Span
     factor: float
     saturated: float
     spikes_changed: float
@@ -123,8 +126,8 @@ def _state_cells(row: StateRow) -> tuple[str, ...]:
     return (
         row.layer,
         "float" if row.format is None else repr(row.format),
-        _change(row.threshold_before, row.threshold_after),
-        _change(row.beta_before, row.beta_after),
+        change(row.threshold_before, row.threshold_after),
+        change(row.beta_before, row.beta_after),
         f"{row.factor:.4g}",
         share(row.saturated),
         share(row.spikes_changed),
@@ -132,14 +135,21 @@ def _state_cells(row: StateRow) -> tuple[str, ...]:
     )
 
 
-def _change(before: tuple[float, float], after: tuple[float, float]) -> str:
+def change(before: Span, after: Span) -> str:
+    """What was, and what is if that differs."""
     shown = _range(before), _range(after)
     return shown[0] if before == after else " -> ".join(shown)
 
 
-def _range(pair: tuple[float, float]) -> str:
+def _range(pair: Span) -> str:
     low, high = pair
     return f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}"
+
+
+def span(values: Tensor) -> Span:
+    """The lowest and highest number."""
+    held = values.detach()
+    return float(held.min()), float(held.max())
 
 
 def share(value: float) -> str:

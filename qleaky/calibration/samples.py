@@ -59,7 +59,8 @@ def read_samples(
 
     Args:
         net: the float network.
-        inputs: what ``lower`` takes as sample_input, of all samples; where forward is one step also (T, B, ...).
+        inputs: what ``lower`` takes as sample_input, of all samples; where forward is one step also (T, B, ...). Integers are
+            codes of a declared format.
         num_steps: T where forward is one step.
         time: "static" or "sequence", where the shape does not tell.
         formats: as ``lower``'s input_format; None chooses one.
@@ -70,8 +71,11 @@ def read_samples(
     """
     arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     _check(arguments)
-    graph, steps, values = _placed(net, arguments, num_steps, time)
-    rounded, used, chosen = on_their_grids(graph, values, formats)
+    like = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    numbers = tuple(a.to(like) if isinstance(a, Tensor) and not a.is_floating_point() else a for a in arguments)
+    graph, steps, values = _placed(net, numbers, num_steps, time)
+    coded = {i.name for i in graph.inputs if not arguments[i.position].is_floating_point()}
+    rounded, used, chosen = on_their_grids(graph, values, formats, coded)
     return Samples(graph, steps, rounded, used, chosen)
 
 

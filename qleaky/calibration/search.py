@@ -11,20 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from qleaky.calibration.blocks import Block, blocks_of, is_weighted, tree_of
+from qleaky.calibration.compensation import compensated, moments_of
 from qleaky.calibration.losses import readout_loss, spike_loss
 from qleaky.calibration.parts import neuron_at
 from qleaky.calibration.samples import Samples
 from qleaky.calibration.states import StateChoice, candidates, quantized_neuron, settle
 from qleaky.calibration.values import Values
-from qleaky.calibration.weights import Parameters, put, rows_of, weighted_exponent
+from qleaky.calibration.weights import Parameters, hold_exponent, put, rows_of, used, weighted_exponent
 from qleaky.fixed import QFormat, Rounding
 from qleaky.layers import QuantizedLayer
+from qleaky.layers.exponents import power_of_two
 from qleaky.lowering.stages import ends
 from qleaky.neuron import Leaky
-from qleaky.tracing import Neurons, TorchRecording
+from qleaky.tracing import Neurons, Node, TorchRecording
 
 FINALISTS = 3
 REACH_QUANTILE = 0.999
+FEW_BITS = 4
+"""Weights of more bits are as well rounded to nearest."""
 MOST_FOR_QUANTILE = 1 << 20
 UNCHANGED = StateChoice(QFormat(24, 0))
 """Stands for the state of neurons that are not quantized: only its factor of 1 is read."""
@@ -72,7 +76,7 @@ def search(task: Task, samples: Samples, recorded: TorchRecording) -> Chosen:
     values = Values(samples, recorded.spikes)
     chosen = Chosen({}, {})
     weights: dict[str, Parameters] = {}
-    for block in blocks_of(samples.graph, dict(task.layers)):
+    for block in blocks_of(samples.graph, task.layers):
         _Chooser(task, block, values, recorded, weights).choose(chosen)
     return chosen
 
@@ -94,7 +98,7 @@ class _Chooser:
         tried.sort(key=lambda each: each[0])
         best = tried[0]
         for _, state, exponents in tried[:FINALISTS]:
-            for moved in self._moved(exponents):
+            for moved in self._moved(state, exponents):
                 if (loss := self._loss(state, moved)) < best[0]:
                     best = loss, state, moved
         _, state, exponents = best
@@ -102,12 +106,39 @@ class _Chooser:
 
     def _settle(self, state: StateChoice, exponents: Exponents, chosen: Chosen) -> None:
         self.weights.update(self._put(state, exponents))
+        least = self._difference(state, self.weights)
+        for path in (p for p in exponents if self._layer(p).codes.has_zero and self._layer(p).codes.bits <= FEW_BITS):
+            least = self._compensate(path, state, exponents[path], least)
+        for path in exponents:
+            hold_exponent(self._layer(path))
         chosen.factors.update((path, self._factor(path, state)) for path in self.block.weighted)
         for neurons in self.block.neurons:
             self.values.set_spikes(neurons.name, self._run(neurons, state, self.weights)[0])
         if self._bits is not None:
             chosen.states[self.block.path] = state
             settle(neuron_at(self.task.quantized, self.block.path), state, self.task.rounding)
+
+    def _compensate(self, path: str, state: StateChoice, exponent: Tensor, least: float) -> float:
+        """Round a layer's weights so that they make good for each other, where that is better."""
+        nodes = self._nodes(path)
+        moments = moments_of(self.values.source(nodes[0], self.weights), nodes[0]) if len(nodes) == 1 else None
+        if moments is None:
+            return least
+        layer, float_layer, factor = self._layer(path), self.task.layers[path], self._factor(path, state)
+        step = power_of_two(exponent.reshape(-1, 1))
+        rounded = compensated(float_layer.weight.detach().flatten(1) * factor, moments, step, layer.codes)
+        weights = {**self.weights, path: put(layer, float_layer, factor, exponent, rounded / step)}
+        loss = self._difference(state, weights)
+        if loss < least:
+            self.weights[path] = weights[path]
+            return loss
+        put(layer, float_layer, factor, exponent)
+        return least
+
+    def _nodes(self, path: str) -> list[Node]:
+        """The nodes that a weighted layer computes for this block."""
+        nodes = (node for neurons in self.block.neurons for node in tree_of(neurons.input))
+        return [node for node in nodes if node.path == path and is_weighted(node, self.task.layers)]
 
     @property
     def _bits(self) -> int | None:
@@ -124,11 +155,15 @@ class _Chooser:
         """Whether a common factor is harmless: every weight may move off its grid, and no membrane itself is read out."""
         return bool(self.block.scaled) and not self.task.fixed & {neurons.name for neurons in self.block.neurons}
 
-    def _moved(self, exponents: Exponents) -> Iterator[Exponents]:
-        """One layer's exponents all larger or smaller by one."""
+    def _moved(self, state: StateChoice, exponents: Exponents) -> Iterator[Exponents]:
+        """One layer's exponents all larger or smaller by one, as far as that makes sense."""
         for path in exponents:
             for shift in (-1, 1):
-                yield exponents | {path: exponents[path] + shift}
+                yield exponents | {path: used(exponents[path] + shift, self._rows(path, state), self._layer(path).codes)}
+
+    def _rows(self, path: str, state: StateChoice) -> Tensor:
+        """A layer's float weights, scaled, a row for each exponent."""
+        return rows_of(self.task.layers[path].weight, self._layer(path).per_channel) * self._factor(path, state)
 
     def _reach(self) -> float:
         parts = []
@@ -148,21 +183,16 @@ class _Chooser:
 
     def _exponent(self, path: str, state: StateChoice) -> Tensor:
         layer = self._layer(path)
-        rows = rows_of(self.task.layers[path].weight, layer.per_channel) * self._factor(path, state)
-        return weighted_exponent(rows, layer.codes, rows_of(self.importance[path], layer.per_channel))
+        return weighted_exponent(self._rows(path, state), layer.codes, rows_of(self.importance[path], layer.per_channel))
 
     def _importance(self, path: str) -> Tensor:
         """The mean square of what each weight multiplies, in the weight's shape; never quite zero."""
         weight: Tensor = self.task.layers[path].weight
         total = torch.zeros_like(weight[:1])
-        for node in (n for neurons in self.block.neurons for n in tree_of(neurons.input)):
-            if node.path == path and is_weighted(node, dict(self.task.layers)):
-                x = self.values.source(node, self.weights)
-                squares = x.flatten(0, 1).square().mean(0)
-                per_input = (
-                    squares.reshape(-1, weight.shape[1]).mean(0) if node.kind == "linear" else _by_channel(squares, node)
-                )
-                total = total + per_input.reshape(1, -1, *(1,) * (weight.ndim - 2)).to(total)
+        for node in self._nodes(path):
+            squares = self.values.source(node, self.weights).flatten(0, 1).square().mean(0)
+            per_input = squares.reshape(-1, weight.shape[1]).mean(0) if node.kind == "linear" else _by_channel(squares, node)
+            total = total + per_input.reshape(1, -1, *(1,) * (weight.ndim - 2)).to(total)
         return (total + total.mean() * 1e-3 + 1e-12).expand_as(weight)
 
     def _put(self, state: StateChoice, exponents: Exponents) -> dict[str, Parameters]:
@@ -178,7 +208,10 @@ class _Chooser:
             return Leaky.sequence(layer, self.values.current(neurons, weights))
 
     def _loss(self, state: StateChoice, exponents: Exponents) -> float:
-        weights = {**self.weights, **self._put(state, exponents)}
+        return self._difference(state, {**self.weights, **self._put(state, exponents)})
+
+    def _difference(self, state: StateChoice, weights: Mapping[str, Parameters]) -> float:
+        """How far spikes, or the readout, are from the float network's."""
         total = 0.0
         for neurons in self.block.neurons:
             spikes, membranes = self._run(neurons, state, weights)

@@ -88,7 +88,7 @@ def received_formats(samples: Samples, net: nn.Module, layers: Mapping[str, nn.M
     neurons = {n.spikes: n for n in graph.neurons}
     found: dict[str, Reach] = {}
     for node in (node for n in graph.neurons for node in tree_of(n.input)):
-        if is_weighted(node, dict(layers)):
+        if is_weighted(node, layers):
             received = reach(node.inputs[0], inputs, neurons)
             found[node.path] = found[node.path].joined(received) if node.path in found else received
     return {path: each.format() for path, each in found.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qleaky.calibration.measuring import Comparison
 from qleaky.calibration.parts import Parts, neuron_at
 from qleaky.calibration.readouts import Readouts
-from qleaky.calibration.report import QuantizationReport, StateRow, WeightRow
+from qleaky.calibration.report import QuantizationReport, StateRow, WeightRow, span
 from qleaky.calibration.samples import Samples
 from qleaky.calibration.search import Chosen
 from qleaky.calibration.weights import clipped_share
@@ -87,18 +87,13 @@ def _state_row(name: str, path: str, net: nn.Module, made: nn.Module, chosen: Ch
     return StateRow(
         layer=name,
         format=quantizer.format if isinstance(quantizer, FixedPoint) else None,
-        threshold_before=_span(old.threshold),
-        threshold_after=_span(new.threshold),
-        beta_before=_span(old.effective_beta()),
-        beta_after=_span(new.effective_beta()),
+        threshold_before=span(old.threshold),
+        threshold_after=span(new.threshold),
+        beta_before=span(old.effective_beta()),
+        beta_after=span(new.effective_beta()),
         factor=1.0 if state is None else state.factor,
         saturated=tally.share(tally.saturated),
         spikes_changed=tally.share(tally.changed),
         rate_before=tally.share(tally.before),
         rate_after=tally.share(tally.after),
     )
-
-
-def _span(values: Tensor) -> tuple[float, float]:
-    held = values.detach()
-    return float(held.min()), float(held.max())

@@ -107,15 +107,17 @@ class Graph:
         return stored
 
     def weight(self, codes: NDArray[Any], dtype: Any, name: str) -> str:
-        """Integer codes as ``dtype``, stored in the narrowest ONNX type that holds them."""
+        """Integer codes as ``dtype``, stored in the narrowest ONNX type that holds them, or them without trailing zeros."""
         root, dtype = self.root, np.dtype(dtype)
         seen = root._seen.get((id(codes), dtype.str))
         if seen is None:
-            kind, data = _narrowest(codes, packs=root.packs)
+            shift = _useful_shift(codes) if root.packs else 0
+            kind, data = _narrowest(codes >> shift if shift else codes, packs=root.packs)
             if kind == TensorProto.INT2:
                 root._opset = OPSET_INT2
             stored = root._store(data, kind, codes.shape, name)
             value = stored if kind == KINDS[dtype] else root.cast(stored, dtype, f"{name}.{dtype.name}")
+            value = root.op("Mul", value, root.constant(1 << shift, dtype)) if shift else value
             seen = root._seen[id(codes), dtype.str] = codes, value
         return seen[1]
 
@@ -184,6 +186,15 @@ class Graph:
 def typed(name: str, dtype: Any, shape: Shape) -> onnx.ValueInfoProto:
     """A name with its type and shape."""
     return helper.make_tensor_value_info(name, KINDS[np.dtype(dtype)], shape)
+
+
+def _useful_shift(codes: NDArray[Any]) -> int:
+    """The number of zero bits in which all codes end, if they take a narrower type without them: a fine bias shifts weights."""
+    union = int(np.bitwise_or.reduce(codes, axis=None))
+    shift = (union & -union).bit_length() - 1
+    if shift <= 0 or _narrowest(codes >> shift, packs=True)[0] == _narrowest(codes, packs=True)[0]:
+        return 0
+    return shift
 
 
 def _narrowest(codes: NDArray[Any], *, packs: bool) -> tuple[int, NDArray[Any]]:

@@ -89,7 +89,9 @@ def within(rows: Tensor, codes: Tensor, room: Tensor) -> Tensor:
     that of Colbert, Pappalardo and Petri-Koenig, "A2Q: Accumulator-Aware Quantization with Guaranteed Overflow Avoidance",
     ICCV 2023 (arXiv 2308.13504), the Euclidean projection that of "A2Q+" (arXiv 2401.10432).
     """
-    broken = codes.abs().sum(1) > room
+    broken = codes.abs().sum(1, dtype=torch.float64) > room
+    if torch.compiler.is_compiling():  # which knows no rows that are there in some steps only
+        return torch.where(broken.unsqueeze(1), _projected(rows.double(), room.double()).to(codes.dtype), codes)
     if not bool(broken.any()):
         return codes
     bounded = codes.clone()

@@ -11,7 +11,8 @@ from qleaky.errors import InputError
 from qleaky.layers.accumulator import InputFormat
 from qleaky.layers.brevitas_core import injector
 from qleaky.layers.codes import WeightBits, codes_of
-from qleaky.layers.quantized_layer import QuantizedLayer, check_float_layer, check_options
+from qleaky.layers.float_layers import check_float_layer, check_options, taken_over
+from qleaky.layers.quantized_layer import QuantizedLayer
 
 Size = int | tuple[int, ...]
 
@@ -72,7 +73,7 @@ class _QuantConv(QuantizedLayer):
                 f"{cls.__name__}.from_float: padding_mode={layer.padding_mode!r} has no integer form; pad with zeros."
             )
         shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        return cls(*shape, layer.groups, bias=layer.bias is not None, **settings)._taken_from(layer)
+        return taken_over(cls(*shape, layer.groups, bias=layer.bias is not None, **settings), layer)
 
     def forward(self, input_: Tensor) -> Tensor:
         """The layer's output."""

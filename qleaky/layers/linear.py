@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from qleaky.layers.accumulator import InputFormat
 from qleaky.layers.brevitas_core import injector
 from qleaky.layers.codes import WeightBits, codes_of
-from qleaky.layers.quantized_layer import QuantizedLayer, check_float_layer, check_options
+from qleaky.layers.float_layers import check_float_layer, check_options, taken_over
+from qleaky.layers.quantized_layer import QuantizedLayer
 
 
 class QuantLinear(QuantizedLayer, qnn.QuantLinear):  # type: ignore[misc]
@@ -64,7 +65,7 @@ class QuantLinear(QuantizedLayer, qnn.QuantLinear):  # type: ignore[misc]
             InputError: another kind of layer, or one that computes its weights or has a forward of its own.
         """
         check_float_layer(cls.__name__, layer, nn.Linear)
-        return cls(layer.in_features, layer.out_features, bias=layer.bias is not None, **settings)._taken_from(layer)
+        return taken_over(cls(layer.in_features, layer.out_features, bias=layer.bias is not None, **settings), layer)
 
     def forward(self, input_: Tensor) -> Tensor:
         """The layer's output."""

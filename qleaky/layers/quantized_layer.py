@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from qleaky._lif import StraightThrough
 from qleaky.errors import FormatError, InputError
-from qleaky.layers.accumulator import InputFormat, accumulator_of, check_input_format, input_frac_bits, within
+from qleaky.layers.accumulator import InputFormat, accumulator_of, input_frac_bits
 from qleaky.layers.brevitas_core import injector
 from qleaky.layers.codes import WeightBits, codes_of
-from qleaky.layers.exponents import UNSET, best_exponent, followed, power_of_two, round_to_codes
+from qleaky.layers.exponents import UNSET, best_exponent, followed, power_of_two
+from qleaky.layers.grid import Grid
 
-_FULL = 8  # by how many bits the channels of 8-bit weights may differ, as a contract has codes of up to 16
 _PROXIES = ("input_quant", "output_quant", "weight_quant", "bias_quant")
 
 
@@ -30,6 +30,7 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
     fits the weights best at each call, and the first call in training mode keeps it. From then on e follows the weights in
     training, with hysteresis (see :func:`~qleaky.layers.exponents.followed`), a function of weights and buffers alone, however
     often the layer is called; in evaluation, and where ``scales_frozen`` is set, it stays. Gradients pass straight through.
+    Per channel, the grid takes the exponents within :attr:`~qleaky.layers.grid.Grid.spread` of the largest.
     """
 
     weight_exponent: Tensor
@@ -44,9 +45,11 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
         name = type(self).__name__
         self.weight_bits, self.per_channel, self.input_format = weight_bits, per_channel, input_format
         self.accumulator_bits = accumulator_bits
-        self.codes = codes_of(weight_bits, name)
-        self.accumulator = accumulator_of(accumulator_bits, input_format, self.codes, self.weight[0].numel(), name)
+        self.codes, fan_in = codes_of(weight_bits, name), self.weight[0].numel()
+        accumulator = accumulator_of(accumulator_bits, input_format, self.codes, fan_in, name)
+        self.grid = Grid(self.codes, fan_in, input_frac_bits(input_format), accumulator)
         shape = (self.weight.shape[0],) if per_channel else ()
+        self._last_look = _LastLook()
         self.register_buffer("weight_exponent", torch.full(shape, UNSET, dtype=torch.int32, device=self.weight.device))
         self.register_buffer("scales_frozen", torch.zeros((), dtype=torch.bool, device=self.weight.device))
 
@@ -71,7 +74,7 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
     @torch.no_grad()
     def rescale(self) -> None:
         """Choose the exponents anew, as those that fit the weights best: for weights that were set by hand after training."""
-        self.weight_exponent.copy_(best_exponent(self._rows(self.weight), self.codes)[0].view_as(self.weight_exponent))
+        self.weight_exponent.copy_(best_exponent(self._rows(), self.codes).view_as(self.weight_exponent))
 
     @torch.no_grad()
     def freeze_scales(self) -> None:
@@ -79,14 +82,13 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
         self.weight_exponent.copy_(self._followed())
         self.scales_frozen.fill_(True)
 
-    def _rows(self, weight: Tensor) -> Tensor:
-        """Weights as one row for each exponent, at least in float32."""
-        rows = weight.detach().reshape(weight.shape[0] if self.per_channel else 1, -1)
-        return rows if rows.dtype == torch.float64 else rows.float()
+    def _rows(self) -> Tensor:
+        """The weights, one row for each exponent."""
+        return _wide(self.weight).reshape(self.weight.shape[0] if self.per_channel else 1, -1)
 
     def _followed(self) -> Tensor:
         """The exponents, after this look at the weights."""
-        rows = self._rows(self.weight)
+        rows = self._rows()
         if not torch.compiler.is_compiling() and not bool(rows.abs().amax().isfinite()):
             raise FormatError(_not_finite(self))
         new = followed(self.weight_exponent.reshape(-1), rows, self.codes).view_as(self.weight_exponent)
@@ -94,69 +96,34 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
 
     @torch.no_grad()
     def _exponents(self) -> Tensor:
-        """The exponents of the grid; in training they are brought up to date first.
-
-        The channels' exponents differ by no more than leaves all codes 8 bits on the finest channel's grid (8-bit weights:
-        16), and with an accumulator by no more than leaves room for a weight.
-        """
+        """The exponents of the grid; in training they are brought up to date first."""
         exponent = self.weight_exponent
-        if self.training or bool((exponent == UNSET).any()):
-            exponent = self._followed()
         if self.training:
-            self.weight_exponent.copy_(exponent)
-        return torch.maximum(exponent, exponent.amax() - self._spread) if self.per_channel else exponent
+            if not self._have_followed():
+                exponent.copy_(self._followed())
+                self._have_followed()
+        elif torch.compiler.is_compiling() or bool((exponent == UNSET).any()):
+            exponent = torch.where(exponent == UNSET, self._followed(), exponent)
+        return self.grid.limited(exponent)
 
-    @property
-    def _spread(self) -> int:
-        widest = self.codes.room or _FULL
-        if self.accumulator is None:
-            return widest
-        fewest = 1 if self.codes.has_zero else self.weight[0].numel()
-        needed = self.codes.largest * fewest * self.accumulator.reach
-        return min(widest, (self.accumulator.limit // needed).bit_length() - 1)
+    def _have_followed(self) -> bool:
+        """Whether the exponents have seen these weights: a loop over time calls the layer many times between two updates.
+
+        The sum notices weights that were changed behind torch's count of writes, through ``.data``.
+        """
+        if torch.compiler.is_compiling() or self.weight.is_inference() or self.weight_exponent.is_inference():
+            return False
+        seen = float(self.weight.detach().sum()), self.weight._version, self.weight_exponent._version
+        before, self._last_look.at = self._last_look.at, seen
+        return seen == before
 
     @torch.no_grad()
     def _on_grid(self, weight: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor | None]:
         """The numbers on the grid, each in the type of what it stands for."""
-        rows = self._rows(weight).reshape(weight.shape[0], -1)
-        step = power_of_two(exponent).reshape(-1, 1)
-        codes = round_to_codes(rows, step, self.codes)
-        bias, taken = self._bias(exponent)
-        if self.accumulator is not None:
-            codes = self._bounded(rows / step, codes, exponent, taken)
-        values = (codes * step).reshape(weight.shape).to(weight.dtype)
+        rows = _wide(weight).reshape(weight.shape[0], -1)
+        bias = None if self.bias is None else self.grid.bias(_wide(self.bias), exponent)
+        values = self.grid.weight(rows, exponent, bias).reshape(weight.shape).to(weight.dtype)
         return values, None if self.bias is None or bias is None else bias.to(self.bias.dtype)
-
-    def _bias(self, exponent: Tensor) -> tuple[Tensor | None, Tensor]:
-        """b on the grid of the sum, and |b| in units of that grid.
-
-        The grid is as fine as 8-bit weight codes allow; with an accumulator it is that of the finest channel's weights.
-        """
-        if self.bias is None:
-            return None, torch.zeros((), device=self.weight.device)
-        finest = exponent.amin() if self.accumulator is not None else exponent.amax() - self.codes.room
-        step = power_of_two(finest - input_frac_bits(self.input_format))
-        codes = torch.round(self.bias.detach().to(self._rows(self.weight).dtype) / step)
-        if self.accumulator is not None:
-            most = self.accumulator.limit // 2 if self.codes.has_zero else self._left_by_binary(exponent)
-            codes = torch.minimum(torch.maximum(codes, -torch.as_tensor(most)), torch.as_tensor(most))
-        return codes * step, codes.abs()
-
-    def _left_by_binary(self, exponent: Tensor) -> Tensor:
-        """What weights of -1 and +1 leave of the accumulator for the bias, per channel."""
-        assert self.accumulator is not None
-        weights = self.weight[0].numel() * self.accumulator.reach
-        return self.accumulator.limit - (weights << (exponent - exponent.amin()))
-
-    def _bounded(self, rows: Tensor, codes: Tensor, exponent: Tensor, taken: Tensor) -> Tensor:
-        """Codes with sum|w| * max|x| + |b| <= 2**(P-1) - 1 on the finest channel's grid."""
-        accumulator = self.accumulator
-        assert accumulator is not None
-        if not self.codes.has_zero:
-            return codes
-        room = ((accumulator.limit - taken.to(torch.int64)) // accumulator.reach) >> (exponent - exponent.amin())
-        clipped = rows.clamp(self.codes.lowest, self.codes.highest)
-        return within(clipped, codes, room.expand(codes.shape[0]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but Brevitas' proxies, whose injectors are classes made on the fly, which neither pickle nor copy."""
@@ -183,51 +150,20 @@ class QuantizedLayer(QuantWeightBiasInputOutputLayer):  # type: ignore[misc]
             shown += f", accumulator_bits={self.accumulator_bits}, input_format={self.input_format!r}"
         return shown
 
-    def _taken_from(self, layer: Any) -> Self:
-        """This layer with the parameters of a float one, in its mode and on its device."""
-        self.to(layer.weight.device, layer.weight.dtype).train(layer.training)
-        with torch.no_grad():
-            for name, parameter in layer.named_parameters(recurse=False):
-                own = getattr(self, name)
-                if own.shape != parameter.shape:
-                    raise InputError(
-                        f"{type(self).__name__}.from_float: the layer's {name} has shape {tuple(parameter.shape)}, where its "
-                        f"own settings ask for {tuple(own.shape)}; build the layer anew."
-                    )
-                own.copy_(parameter)
-                own.requires_grad_(parameter.requires_grad)
-        self.rescale()
-        return self
+    def __repr__(self) -> str:
+        """On one line: Brevitas' proxies have nothing to set."""
+        return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def check_options(where: str, weight_bits: WeightBits, input_format: InputFormat) -> None:
-    """Refuse wrong settings before anything is built.
+class _LastLook:
+    """At which weights the exponents looked last: their sum, and how often they and the exponents were written."""
 
-    Raises:
-        InputError: they are wrong.
-    """
-    codes_of(weight_bits, where)
-    check_input_format(input_format, where)
+    at: tuple[float, int, int] | None = None
 
 
-def check_float_layer(where: str, layer: Any, kind: type[nn.Module]) -> None:
-    """Refuse a layer that computes anything but a ``kind`` of torch's.
-
-    Raises:
-        InputError: it does.
-    """
-    if not isinstance(layer, kind):
-        raise InputError(f"{where}.from_float: got a {type(layer).__name__}; pass a torch.nn.{kind.__name__}.")
-    if type(layer).forward is not kind.forward and not isinstance(layer, QuantizedLayer):
-        raise InputError(
-            f"{where}.from_float: {type(layer).__name__} has a forward of its own, so it may compute something else than "
-            f"torch.nn.{kind.__name__}; pass that."
-        )
-    if "weight" not in layer._parameters:
-        raise InputError(
-            f"{where}.from_float: the layer computes its weight (parametrization, weight norm, pruning); make it permanent "
-            f"first."
-        )
+def _wide(numbers: Tensor) -> Tensor:
+    """Numbers in at least float32, without a gradient."""
+    return numbers.detach() if numbers.dtype is torch.float64 else numbers.detach().float()
 
 
 def freeze_scales(net: nn.Module) -> None:

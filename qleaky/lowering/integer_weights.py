@@ -18,7 +18,11 @@ BIAS_BITS = 32
 def integer_linear(stage: Stage, x: Signal, reasons: list[str]) -> Linear | None:
     """Weights and bias as codes on one grid."""
     found = _weights(stage, x, reasons)
-    return None if found is None else Linear(name=stage.name, input=stage.sources[0], **found)
+    return (
+        None
+        if found is None
+        else Linear(name=stage.name, input=stage.sources[0], **found, accumulator_bits=stage.accumulator_bits)
+    )
 
 
 def integer_conv(stage: Stage, x: Signal, reasons: list[str]) -> Conv | None:
@@ -27,7 +31,8 @@ def integer_conv(stage: Stage, x: Signal, reasons: list[str]) -> Conv | None:
     if found is None:
         return None
     settings = {key: stage.node[key] for key in ("stride", "pads", "dilation", "groups")}
-    return Conv(name=stage.name, input=stage.sources[0], **found, **settings)
+    declared = stage.accumulator_bits
+    return Conv(name=stage.name, input=stage.sources[0], **found, **settings, accumulator_bits=declared)
 
 
 def integer_affine(stage: Stage, x: Signal, reasons: list[str]) -> Affine | None:
@@ -108,4 +113,4 @@ def _quantized(stage: Stage) -> str:
     if stage.node.kind == "linear":
         return "qleaky.QuantLinear"
     axes = len(stage.node["stride"]) if stage.node.kind == "conv" else 2
-    return f"brevitas.nn.QuantConv{axes}d with weight_quant=Int8WeightPerTensorFixedPoint"
+    return f"qleaky.QuantConv{axes}d"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from qleaky.layers import QuantizedLayer
 from qleaky.tracing import Neurons, Node, StepGraph, leaves_of
 from qleaky.tracing.events import place
 from qleaky.tracing.problems import Problems
@@ -16,12 +17,16 @@ _LAYER_PACKAGES = ("torch.nn.", "qleaky.layers.", "brevitas.")
 
 @dataclass(frozen=True)
 class Stage:
-    """One layer: its name, what it computes (a node, or neurons), and the names of what feeds it."""
+    """One layer: its name, what it computes (a node, or neurons), and the names of what feeds it.
+
+    ``accumulator_bits`` is the width that a quantized layer was trained to keep its sums in.
+    """
 
     name: str
     sources: tuple[str, ...]
     node: Node
     neurons: Neurons | None = None
+    accumulator_bits: int | None = None
 
 
 def stages(net: nn.Module, graph: StepGraph) -> tuple[Stage, ...]:
@@ -72,8 +77,13 @@ class _Arranger:
 
     def _layer(self, node: Node, sources: tuple[str, ...]) -> str:
         name = self._unique(self._wanted(node))
-        self.stages.append(Stage(name, sources, node))
+        self.stages.append(Stage(name, sources, node, accumulator_bits=self._accumulator_bits(node)))
         return name
+
+    def _accumulator_bits(self, node: Node) -> int | None:
+        """What the module that computes a product declares."""
+        module = self.net.get_submodule(node.path) if node.kind in ("linear", "conv") else None
+        return module.accumulator_bits if isinstance(module, QuantizedLayer) else None
 
     def _delays(self, node: Node, source: str) -> str:
         """One delay for each step that a value is older."""

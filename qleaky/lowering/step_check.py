@@ -79,7 +79,7 @@ def _tolerance(module: Leaky, membranes: Tensor) -> float:
         step = quantizer.spec.format.step
     elif isinstance(quantizer, Levels):
         step = float(quantizer.levels.diff().max())
-    largest = float(membranes.abs().max()) + float(module.threshold.abs().max())
+    largest = float(membranes.abs().max()) + float(module.threshold.detach().abs().max())
     return 1.5 * step + RELATIVE * largest
 
 

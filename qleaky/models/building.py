@@ -28,6 +28,7 @@ def build(model: ModelTable, data: DataSet | None = None) -> FeedForward:
         model.threshold,
         reset_mechanism=model.reset_mechanism,
         spike_grad=getattr(surrogate, model.surrogate)(*slope),
+        output_reset_mechanism=model.output_reset_mechanism,
     )
     net = FeedForward(model.layers, None, lif, input_shape=model.input, num_steps=model.num_steps)
     if data is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,7 +22,10 @@ POOLS = {("A", 1): nn.AvgPool1d, ("A", 2): nn.AvgPool2d, ("M", 1): nn.MaxPool1d,
 
 @dataclass(frozen=True)
 class LIFSettings:
-    """Neuron settings of a network; the membrane's format is that of a quantized one."""
+    """Neuron settings of a network; the membrane's format is that of a quantized one.
+
+    ``output_reset_mechanism`` is the last layer's where it differs: one whose membranes are the readout need not reset.
+    """
 
     beta: float = 230 / 256
     threshold: float = 1.0
@@ -29,16 +33,18 @@ class LIFSettings:
     state_frac_bits: int = 5
     reset_mechanism: str = "subtract"
     spike_grad: Surrogate | None = None
+    output_reset_mechanism: str | None = None
 
 
 class FeedForward(nn.Module):
-    """Layers with weights, each followed by a Leaky, and pools between them -> spikes and membranes (T, B, classes).
+    """Layers with weights and a Leaky behind each, behind its pool if it has one -> spikes and membranes (T, B, classes).
 
     Layers: 128 is a dense one of 128 neurons; "16C5" a convolution of 16 channels, kernel 5, stride 1, without padding; "AP2"
     and "MP2" average and max pools of windows of 2 that do not overlap. In two dimensions kernels and windows are squares.
-    A pool whose window holds 2, 4, 8, ... numbers is exact. Modules are called conv1, lif1, pool1, fc2, lif2, and so on.
+    A pool takes the currents of the convolution before it, so that only spikes, 0 or 1, reach the next layer; one whose window
+    holds 2, 4, 8, ... numbers is exact. Modules are called conv1, pool1, lif1, fc2, lif2, and so on.
 
-    A static input goes through the first layer with weights once; its current is then the same at each step.
+    A static input goes through everything before the first Leaky once; its current is then the same at each step.
 
     Args:
         layers: without ``input_shape`` dense sizes, the input's first; with it the layers alone.
@@ -55,7 +61,7 @@ class FeedForward(nn.Module):
 
     >>> net = FeedForward(["4C3", "AP2", 10], None, input_shape=(1, 8, 8), num_steps=5)
     >>> [name for name, _ in net.named_children()]
-    ['conv1', 'lif1', 'pool1', 'flatten', 'fc2', 'lif2']
+    ['conv1', 'pool1', 'lif1', 'flatten', 'fc2', 'lif2']
     """
 
     def __init__(
@@ -77,23 +83,26 @@ class FeedForward(nn.Module):
                 f"FeedForward: weight_bits={weight_bits} with a convolution; pass weight_bits=None, train, and quantize the "
                 f"network with qleaky.quantize."
             )
-        for layer in planned:
-            self._add(layer, weight_bits, lif or LIFSettings())
+        settings, last = lif or LIFSettings(), sum(not isinstance(layer, Pool) for layer in planned)
+        pools, weighted = 0, 0
+        for layer, behind in zip(planned, [*planned[1:], None], strict=True):
+            if isinstance(layer, Pool):
+                pools += 1
+                self.add_module(f"pool{pools}", POOLS[layer.kind, layer.dimensions](layer.window))
+            else:
+                weighted += 1
+                self._add_weighted(layer, weighted, weight_bits)
+            if weighted and not isinstance(behind, Pool):
+                self.add_module(f"lif{weighted}", _leaky(settings, weight_bits is not None, last=weighted == last))
 
-    def _add(self, layer: Conv | Dense | Pool, weight_bits: int | None, lif: LIFSettings) -> None:
-        index = 1 + sum(isinstance(module, Leaky) for module in self.children())
-        if isinstance(layer, Pool):
-            pools = sum(name.startswith("pool") for name, _ in self.named_children())
-            self.add_module(f"pool{pools + 1}", POOLS[layer.kind, layer.dimensions](layer.window))
-            return
+    def _add_weighted(self, layer: Conv | Dense, index: int, weight_bits: int | None) -> None:
         if isinstance(layer, Conv):
             self.add_module(f"conv{index}", CONVOLUTIONS[layer.dimensions](layer.inputs, layer.outputs, layer.kernel))
-        else:
-            if layer.flatten:
-                self.add_module("flatten", nn.Flatten())
-            sizes = layer.inputs, layer.outputs
-            self.add_module(f"fc{index}", nn.Linear(*sizes) if weight_bits is None else QuantLinear(*sizes, weight_bits))
-        self.add_module(f"lif{index}", _leaky(lif, quantized=weight_bits is not None))
+            return
+        if layer.flatten:
+            self.add_module("flatten", nn.Flatten())
+        sizes = layer.inputs, layer.outputs
+        self.add_module(f"fc{index}", nn.Linear(*sizes) if weight_bits is None else QuantLinear(*sizes, weight_bits))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Spikes and membranes of the last layer."""
@@ -115,9 +124,13 @@ class FeedForward(nn.Module):
             raise InputError(f"FeedForward takes {lead} with '...' = {self.input_shape}; the input has shape {tuple(x.shape)}.")
 
 
-def _leaky(settings: LIFSettings, *, quantized: bool) -> Leaky:
-    dynamics = {"reset_mechanism": settings.reset_mechanism, "spike_grad": settings.spike_grad}
+def _leaky(settings: LIFSettings, quantized: bool, *, last: bool) -> Leaky:
+    own = settings.output_reset_mechanism if last else None
+    dynamics: dict[str, Any] = {
+        "reset_mechanism": own or settings.reset_mechanism,
+        "spike_grad": settings.spike_grad,
+    }
     if not quantized:
-        return Leaky(settings.beta, settings.threshold, **dynamics)  # type: ignore[arg-type]
+        return Leaky(settings.beta, settings.threshold, **dynamics)
     state = FixedPoint(settings.state_bits, settings.state_frac_bits)
-    return Leaky(settings.beta, settings.threshold, state_quant=state, decay=MulShift(n=8), **dynamics)  # type: ignore[arg-type]
+    return Leaky(settings.beta, settings.threshold, state_quant=state, decay=MulShift(n=8), **dynamics)

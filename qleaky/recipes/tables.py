@@ -45,6 +45,9 @@ class ModelTable:
     beta: float = _key(Real(0, 1), "decay of the membranes per step", default=0.9)
     threshold: float = _key(Real(0, above=True), "threshold of the membranes", default=1.0)
     reset_mechanism: str = _key(OneOf(("subtract", "zero", "none")), "what a spike does to its membrane", default="subtract")
+    output_reset_mechanism: str | None = _optional(
+        OneOf(("subtract", "zero", "none")), "that of the last layer; with a membrane readout `none` tells classes best apart"
+    )
     readout: str = _key(OneOf(READOUTS), "what the class is read from", default="spike_count")
     surrogate: str = _key(OneOf(SURROGATES), "surrogate gradient, of `qleaky.surrogate`", default="atan")
     surrogate_slope: float | None = _optional(Real(0, above=True), "its parameter; without it, its default")

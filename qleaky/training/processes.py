@@ -62,6 +62,8 @@ class Processes:
 def processes(device: str = "auto") -> Iterator[Processes]:
     """Join the group that torchrun's environment describes (RANK, WORLD_SIZE, MASTER_ADDR), or be the only process.
 
+    A group that the caller has made already is used as it is, and left open.
+
     Args:
         device: "cpu", "cuda", or "auto": CUDA where there is one. The group uses NCCL on CUDA, else gloo.
 
@@ -77,8 +79,11 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    mine = not dist.is_initialized()
+    if mine:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), place)
     finally:
-        dist.destroy_process_group()
+        if mine:
+            dist.destroy_process_group()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import qleaky
+from qleaky.calibration import quantize
 from qleaky.datasets import DataSet
 from qleaky.recipes import Recipe
 from qleaky.training.building import restart
@@ -33,15 +33,5 @@ def quantized_copy(net: nn.Module, recipe: Recipe, data: DataSet, train: Samples
         "readout": recipe.model.readout,
         "input_format": data.format,
     }
-    quantized: nn.Module = qleaky.quantize(
-        net.eval(), batch.values(), table.weight_bits, table.state_bits, labels=batch.labels, **options
-    )
-    return quantized
-
-
-def freeze_scales(net: nn.Module) -> None:
-    """Keep the weights' scales as they are from now on."""
-    from qleaky import layers
-
-    freeze: Any = getattr(layers, "freeze_scales")  # noqa: B009
-    freeze(net)
+    bits: Any = table.weight_bits
+    return quantize(net.eval(), batch.values(), bits, table.state_bits, labels=batch.labels, **options)

@@ -53,7 +53,7 @@ def reproducible() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # it costs a pass over every fresh tensor, and none here is read unwritten
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             yield
     finally:
         torch.use_deterministic_algorithms(was, warn_only=warn_only)

@@ -19,12 +19,14 @@ from qleaky._version import VERSION
 from qleaky.datasets import DataSet
 from qleaky.export import onnx_bytes
 from qleaky.lowering import lower
+from qleaky.models.shipped import header_of
+from qleaky.models.structure import describe
 from qleaky.recipes import Recipe
 from qleaky.training.building import restart
 from qleaky.verification import Report, verify
 
 ALWAYS = ("weights.safetensors", "metrics.csv", "recipe.toml", "result.json")
-QUANTIZED = ("float.safetensors", "model.onnx", "model.qleaky", "certificate.json")
+QUANTIZED = ("float.safetensors", "quantization.txt", "model.onnx", "model.qleaky", "certificate.json")
 VERIFIED_SAMPLES = 64
 
 
@@ -66,19 +68,29 @@ class Result:
         return tuple(self.folder / name for name in (*ALWAYS, *(QUANTIZED if self.report is not None else ())))
 
 
-def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+def write_weights(path: Path, state: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """A state dict as safetensors."""
-    write_atomically(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
+    write_atomically(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata))
+
+
+def header(result: Result) -> dict[str, str] | None:
+    """What :func:`qleaky.models.shipped.load_folder` builds a quantized network from; None for others."""
+    recipe, data = result.recipe, result.data
+    if result.quantized_accuracy is None or recipe.model.build is not None:
+        return None
+    steps = data.num_steps or recipe.model.num_steps or 1
+    return header_of(recipe, describe(result.network), data.format, data.time, steps)
 
 
 def deploy(net: nn.Module, recipe: Recipe, data: DataSet, folder: Path) -> Report:
-    """Lower, export and verify on test samples; write the graph, its contract and its certificate."""
+    """Lower, export and verify on test samples; write the graph, its contract, its certificate and how it was quantized."""
+    write_atomically(folder / QUANTIZED[1], f"{net.quantization_report}\n".encode())
     dim = 1 if data.time == "sequence" else 0
     codes = np.take(data.test_codes, range(min(VERIFIED_SAMPLES, len(data.test_labels))), axis=dim)
     restart(net)
     sample = torch.from_numpy(data.format.decode(np.take(codes, [0], axis=dim)))
     network = lower(net, sample, input_format=data.format, readout=f"{recipe.model.readout}:argmax")
-    graph, contract, certificate = (folder / name for name in QUANTIZED[1:])
+    graph, contract, certificate = (folder / name for name in QUANTIZED[2:])
     certificate.unlink(missing_ok=True)  # it never stands beside a graph that it does not speak of
     write_atomically(graph, onnx_bytes(network))
     network.save(contract)

@@ -11,6 +11,7 @@ from torch import nn
 from qleaky._files import make_folder, write_atomically
 from qleaky.datasets import DataSet
 from qleaky.errors import InputError, QleakyError
+from qleaky.layers import freeze_scales
 from qleaky.recipes import Recipe, load_recipe
 from qleaky.training import checkpoints, results
 from qleaky.training.building import check_outputs, data_from_recipe, network_from_recipe
@@ -19,7 +20,7 @@ from qleaky.training.metrics import Board, Row, write_rows
 from qleaky.training.phase import Phase, PhaseSettings, evaluate
 from qleaky.training.processes import Processes, processes
 from qleaky.training.progress import Progress, Silent
-from qleaky.training.quantizing import freeze_scales, quantized_copy
+from qleaky.training.quantizing import quantized_copy
 from qleaky.training.randomness import reproducible, seed_everything
 from qleaky.training.results import Accuracy, Result
 from qleaky.training.samples import Splits, split
@@ -170,6 +171,8 @@ class Run:
             )
         if data is not None:
             checkpoints.decode(data, path, self.recipe, self.seed)
+        for leftover in self.folder.glob(".qleaky.*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
         write_atomically(copy, self.recipe.toml.encode())
         return data
 
@@ -182,7 +185,7 @@ class Run:
     def _write(self, result: Result) -> Result:
         for name in (*results.QUANTIZED, "result.json"):
             (self.folder / name).unlink(missing_ok=True)
-        results.write_weights(self.folder / "weights.safetensors", result.network.state_dict())
+        results.write_weights(self.folder / "weights.safetensors", result.network.state_dict(), results.header(result))
         if result.quantized_accuracy is not None:
             results.write_weights(self.folder / "float.safetensors", self.finished[FLOAT])
             self.progress.say("Exporting, and verifying on test samples.")

@@ -61,6 +61,22 @@ def test_weights_are_stored_in_the_narrowest_type(shape: Any, bits: int, kind: s
         assert np.array_equal(found["spike_count"], run(network, inputs).outputs["spike_count"])
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize(("bits", "shift", "kind"), [(2, 6, "INT2"), (3, 5, "INT4"), (4, 4, "INT4"), (8, 7, "INT8")])
+def test_weights_that_a_fine_bias_shifted_are_stored_without_the_shift(bits: int, shift: int, kind: str, carrier: str) -> None:
+    network = linear(codes(bits, (7, 5)).astype(np.int16) << shift)
+    data = onnx_bytes(network, carrier=carrier)
+    weight = network.layers[0].weight.T  # type: ignore[union-attr]
+    tensor = stored(data)
+    if carrier != "float":  # not every runtime reads packed weights
+        assert TensorProto.DataType.Name(tensor.data_type) == kind
+        assert np.array_equal(numpy_helper.to_array(tensor).astype(np.int64) << shift, weight)
+    inputs = np.random.default_rng(1).integers(0, 2, (3, 9, 5)).astype(np.uint8)
+    for optimize in (False, True):
+        found = Runner(data, optimize=optimize).run(inputs)
+        assert np.array_equal(found["spike_count"], run(network, inputs).outputs["spike_count"])
+
+
 def test_the_file_size_follows_the_bits() -> None:
     sizes = {bits: len(onnx_bytes(linear(codes(bits, (400, 500))), "scan")) for bits in (2, 4, 8)}
     for bits, size in sizes.items():

@@ -79,6 +79,31 @@ def test_wide_inputs_and_wide_weights_are_multiplied_as_integers_or_in_float32()
         assert kinds[product.output[0]] == dtype
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("fmt", FORMATS, ids=repr)
+def test_channels_on_grids_far_apart_are_multiplied_as_bytes_and_shifted(fmt: QFormat, carrier: str) -> None:
+    narrow = np.resize(np.array([127, -128, 127, 127, -128, -128, 1], np.int16), (3, 6))
+    contract = network(fmt, weight=narrow << np.array([[8], [0], [3]]).astype(np.int16))
+    data = onnx_bytes(contract, carrier=carrier)
+    for optimize in (False, True):
+        found = Runner(data, optimize=optimize).run(extremes(fmt))
+        assert np.array_equal(found["last_membrane"], run(contract, extremes(fmt)).outputs["last_membrane"])
+    if carrier == "integer" and fmt.bits <= 8:
+        graph = onnx.load_model_from_string(data).graph
+        assert any(node.op_type == "MatMulInteger" for node in graph.node)
+        stored = next(tensor for tensor in graph.initializer if tensor.name == "fc.weight")
+        assert stored.data_type == onnx.TensorProto.INT8
+
+
+def test_channels_that_need_more_than_8_bits_each_are_not() -> None:
+    weight = np.resize(np.array([255, -128, 127, 1], np.int16), (3, 6))
+    contract = network(FORMATS[0], weight=weight)
+    data = onnx_bytes(contract)
+    assert not any(node.op_type == "MatMulInteger" for node in onnx.load_model_from_string(data).graph.node)
+    inputs = extremes(FORMATS[0])
+    assert np.array_equal(Runner(data).run(inputs)["last_membrane"], run(contract, inputs).outputs["last_membrane"])
+
+
 @pytest.mark.parametrize("bias", [np.array(1), np.array([1, -60, 3, 0, 2, 90])])
 def test_sums_of_few_values_are_multiplied_as_bytes(bias: Any) -> None:
     before = (Affine(name="moved", input="input", bias=bias),)

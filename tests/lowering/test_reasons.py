@@ -11,8 +11,8 @@ from qleaky import FixedPoint, Leaky, lower
     ("layer", "shape", "instead"),
     [
         (nn.Linear(4, 3), (4,), "use qleaky.QuantLinear."),
-        (nn.Conv1d(2, 3, 3), (2, 8), "use brevitas.nn.QuantConv1d with weight_quant=Int8WeightPerTensorFixedPoint."),
-        (nn.Conv2d(2, 3, 3), (2, 8, 8), "use brevitas.nn.QuantConv2d with weight_quant=Int8WeightPerTensorFixedPoint."),
+        (nn.Conv1d(2, 3, 3), (2, 8), "use qleaky.QuantConv1d."),
+        (nn.Conv2d(2, 3, 3), (2, 8, 8), "use qleaky.QuantConv2d."),
     ],
 )
 def test_weights_on_no_grid(layer: nn.Module, shape: tuple[int, ...], instead: str) -> None:

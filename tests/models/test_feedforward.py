@@ -100,7 +100,7 @@ def test_a_convolutional_network_on_a_grid_is_proved(tmp_path: Path) -> None:
     net = on_grid(FeedForward(["3C3", "AP2", "4C2", "AP2", 3], num_steps=5, **IMAGE))
     for name in ("lif1", "lif2", "lif3"):
         setattr(net, name, Leaky(230 / 256, state_quant=qleaky.FixedPoint(8, 4), decay=qleaky.MulShift(n=8)))
-    assert [name for name, _ in net.named_children()][:3] == ["conv1", "lif1", "pool1"]
+    assert [name for name, _ in net.named_children()][:3] == ["conv1", "pool1", "lif1"]
     network = qleaky.lower(net, torch.zeros(2, 1, 12, 12), input_format=QFormat(8, 8, signed=False), readout="spike_count")
     assert isinstance(network, IntegerNetwork)
     qleaky.export_onnx(network, tmp_path / "net.onnx")

@@ -93,8 +93,16 @@ def test_all_errors_are_said_at_once() -> None:
         ("quantization", 'weight_bits = "tern"', 'weight_bits = "tern": it must be'),
         ("quantization", "per_channel = 1", r"per_channel = 1: it must be true or false\."),
         ("quantization", "state_bits = 17", r"state_bits = 17: it must be a whole number from 2 to 16\."),
-        ("quantization", "frozen_epochs = 11", r"frozen_epochs = 11: .* last of quantization\.epochs = 10; choose at most that\."),
-        ("model", 'surrogate_slope = 2\nsurrogate = "straight_through_estimator"', "straight_through_estimator has no parameter"),
+        (
+            "quantization",
+            "frozen_epochs = 11",
+            r"frozen_epochs = 11: .* last of quantization\.epochs = 10; choose at most that\.",
+        ),
+        (
+            "model",
+            'surrogate_slope = 2\nsurrogate = "straight_through_estimator"',
+            "straight_through_estimator has no parameter",
+        ),
     ],
 )
 def test_what_a_value_must_be(table: str, line: str, message: str) -> None:
@@ -110,7 +118,11 @@ def test_what_a_value_must_be(table: str, line: str, message: str) -> None:
         ("layers = [12, 8, 9]", "", r"model\.layers is missing; list the layers, or name .* model\.build"),
         ("layers = [12, 8, 9]", "layers = [9]", r"without model\.input the first number is the input's size; add a layer"),
         ("layers = [12, 8, 9]", 'layers = ["8C3", 9]', r"convolutions and pools need the shape of a sample; add .* input ="),
-        ("layers = [12, 8, 9]", 'layers = [12, 9]\nbuild = "n.py:net"', r"build = .* and model\.layers = .*: give one of the two"),
+        (
+            "layers = [12, 8, 9]",
+            'layers = [12, 9]\nbuild = "n.py:net"',
+            r"build = .* and model\.layers = .*: give one of the two",
+        ),
         ("layers = [12, 8, 9]", 'input = [1]\nbuild = "n.py:net"', r"model\.build says what it takes itself; leave input out"),
         ("[model]\nlayers = [12, 8, 9]", "", r"\[model\] is missing; every recipe has the tables"),
         ('name = "vowels"', "", "name is missing; it must be a name of letters"),
@@ -134,7 +146,7 @@ def test_the_best_epoch_needs_validation_samples() -> None:
 
 
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="Cannot read recipe .*absent.toml: No such file"):
+    with pytest.raises(ArtefactError, match=r"Cannot read recipe .*absent\.toml: No such file"):
         load_recipe(tmp_path / "absent.toml")
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"bad\.toml is no UTF-8 text \(byte 0\); a recipe is a TOML file"):
