@@ -33,8 +33,8 @@ class Target:
 INTRODUCTION = """\
 # Accuracy
 Printed by [accuracy.py](../benchmarks/accuracy.py), which trains every row with every seed from the recipes in
-[models/](../models/) and the changes in [accuracy.toml](../benchmarks/accuracy.toml). Validation samples from the training
-set decided everything; the test set, counted here, decided nothing. W is the bits of weights (with 4 and 2 bits a scale for
+[models/](../models/) and the changes in [accuracy.toml](../benchmarks/accuracy.toml). Both were chosen on validation samples of
+the training set; the test set, counted here, decided nothing. W is the bits of weights (with 4 and 2 bits a scale for
 each output channel), U those of membranes. Every trained network ran in torch and in ONNX Runtime on the whole test set:
 predictions that differ, and numbers of the readout that differ, are counted over all seeds. Accuracies are ONNX Runtime's.
 """
@@ -65,8 +65,8 @@ def lines(scores: SCORES, versions: str) -> Iterator[str]:
     yield ""
     yield versions
     yield ""
-    yield "| model | row | seeds | mean | min | validation, mean | to reach | | predictions differ | numbers differ | proved |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "| model | row | seeds | mean | min | to reach | | predictions differ | numbers differ | proved |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for (model, row), found in scores.items():
         yield _row(model, row, found, scores.get((model, "float"), []))
     yield from _paired(scores)
@@ -74,14 +74,12 @@ def lines(scores: SCORES, versions: str) -> Iterator[str]:
 
 def _row(model: str, row: str, found: Sequence[Score], floats: Sequence[Score]) -> str:
     accuracies = [s.runtime_accuracy for s in found]
-    validation = [s.validation for s in found if s.validation is not None]
     target = TARGETS.get(model, {}).get(row)
     seeds = {s.seed for s in found}
     paired = [s for s in floats if s.seed in seeds]
     judged = target is not None and (target.accuracy is not None or bool(paired))
     cells = [
         *(model, row, str(len(found)), f"{statistics.mean(accuracies):.2f}", f"{min(accuracies):.2f}"),
-        f"{statistics.mean(validation):.2f}" if validation else "",
         target.words if target is not None else "report",
         ("met" if target.met(found, paired) else "NOT met") if target is not None and judged else "",
         f"{sum(s.predictions_differ for s in found)} of {sum(s.samples for s in found)}",
@@ -101,7 +99,7 @@ def _paired(scores: SCORES) -> Iterator[str]:
         floats = {s.seed: s.runtime_accuracy for s in scores[model, "float"]}
         differences = [s.runtime_accuracy - floats[s.seed] for s in found if s.seed in floats]
         if differences:
-            error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else float("nan")
-            numbers = (statistics.mean(differences), error, min(differences), max(differences))
-            shown = " | ".join(f"{number:+.2f}" if index != 1 else f"{number:.2f}" for index, number in enumerate(numbers))
-            yield f"| {model} | {row} | {len(differences)} | {shown} |"
+            pairs = len(differences)
+            error = f"{statistics.stdev(differences) / pairs**0.5:.2f}" if pairs > 1 else ""
+            mean, lowest, highest = (f"{of(differences):+.2f}" for of in (statistics.mean, min, max))
+            yield f"| {model} | {row} | {pairs} | {mean} | {error} | {lowest} | {highest} |"

@@ -16,18 +16,17 @@ DIGITS = 10
 TEST_INDICES = 5
 SOURCE = Source(
     "fsdd/fsdd_logmel_u8.npz",
-    "5df690ba31cf182e7b93e7d0985581b2a3c2f964cd4c6b3a65d145277badfff2",
-    "It is made from the 3,000 recordings of the Free Spoken Digit Dataset (Z. Jackson et al., CC BY-SA 4.0), "
-    "https://github.com/Jakobovski/free-spoken-digit-dataset at commit 26eb9aa: x uint8 (3000, 40, 32), frames of 256 samples "
-    "each 160 under a Hann window, 32 mel bands from 80 to 3900 Hz, log10 of the power clipped to -4..2 as 0..255, padded "
-    "with 0; digit, speaker, index and frames uint8 (3000,).",
+    "9903a95a1b61d14c6e423b54d7398408f26afb36a0728561a9ef84cfab0d5347",
+    "Download https://github.com/Jakobovski/free-spoken-digit-dataset at commit 26eb9aa (Z. Jackson et al., CC BY-SA 4.0), and "
+    "make the file with `python -m qleaky.datasets.log_mel RECORDINGS DATA_FOLDER`.",
 )
 
 
 def fsdd(folder: str | os.PathLike[str] | None = None) -> DataSet:
-    """The official split: recordings 0 to 4 of each speaker and digit test (300), 5 to 49 train (2,700).
+    """Recordings 0 to 4 of each speaker and digit test (300), 5 to 49 train (2,700): the official split.
 
-    Codes (40, N, 32), value = (code - 128) / 64. The padding is code 0, as silence is.
+    Codes (40, N, 32) of a log-mel spectrogram (:func:`~qleaky.datasets.log_mel.log_mel`), value = (code - 128) / 64. The
+    padding is code 0, as silence is.
 
     Args:
         folder: holds ``fsdd/fsdd_logmel_u8.npz``; None takes the environment variable QLEAKY_DATA.

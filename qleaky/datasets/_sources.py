@@ -29,7 +29,8 @@ class Source:
 
     Attributes:
         path: relative to the folder, with slashes.
-        sha256: of the content; of a .gz file of what is in it, since the same content compresses to many files.
+        sha256: of the content; of a .gz file of what is in it, of an .npz file as :func:`array_content` lays it out, since the
+            same content compresses to many files.
         origin: where to get it, and under which licence, as the error about a missing file says it.
     """
 
@@ -38,7 +39,7 @@ class Source:
     origin: str
 
     def read(self, folder: str | os.PathLike[str] | None) -> bytes:
-        """The content, unpacked where it is a .gz.
+        """The file's bytes, unpacked where it is a .gz.
 
         Raises:
             InputError: no folder is named.
@@ -50,7 +51,8 @@ class Source:
         data = read_file(path, "data file")
         if self.path.endswith(".gz"):
             data = _unpacked(data, path)
-        check_sha256(data, self.sha256, f"{path}", f"Get it again: {self.origin}")
+        content = array_content(arrays(data, str(path))) if self.path.endswith(".npz") else data
+        check_sha256(content, self.sha256, f"{path}", f"Get it again: {self.origin}")
         return data
 
 
@@ -101,6 +103,14 @@ def packaged(name: str, sha256: str) -> Mapping[str, NDArray[Any]]:
     data = files("qleaky.datasets").joinpath(name).read_bytes()
     check_sha256(data, sha256, f"{name} in the qleaky package", "Install qleaky again.")
     return arrays(data, name)
+
+
+def array_content(found: Mapping[str, NDArray[Any]]) -> bytes:
+    """Every array in the order of the names: a line with name, type and shape, then its numbers in C order."""
+    return b"".join(
+        f"{name} {array.dtype.str} {','.join(map(str, array.shape))}\n".encode() + array.tobytes()
+        for name, array in sorted(found.items())
+    )
 
 
 def arrays(data: bytes, where: str) -> Mapping[str, NDArray[Any]]:

@@ -30,11 +30,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Scores:
-    """One training: its seed, and accuracies in percent as (validation, test)."""
+    """One training: its seed, and accuracies in percent as (validation, test); no validation where nothing was held back."""
 
     seed: int
-    float_accuracy: tuple[float, float]
-    quantized_accuracy: tuple[float, float]
+    float_accuracy: tuple[float | None, float]
+    quantized_accuracy: tuple[float | None, float]
 
 
 def origin(name: str) -> Origin:
@@ -94,6 +94,7 @@ def render(
         "recipe": trained.recipe,
         "scores": scores,
         "spread": _spread(scores),
+        "validated": all(each is not None for s in scores for each in (s.float_accuracy[0], s.quantized_accuracy[0])),
         "correct": correct,
         "rows": list(rows(network)),
         "bounds": [bounds for bounds in network.proof.layers if bounds.kind],

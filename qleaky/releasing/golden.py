@@ -99,7 +99,7 @@ def on_test_set(
         tell: called with the samples done and those there are.
     """
     whole, classes = RunDigest(), []
-    for codes in _pieces(data):
+    for codes in pieces(data):
         recording = execute(codes)
         whole.add(recording)
         classes.append(recording.outputs["class"])
@@ -109,7 +109,8 @@ def on_test_set(
     return np.concatenate(classes).astype(np.uint8), digests
 
 
-def _pieces(data: DataSet) -> Iterator[NDArray[Any]]:
+def pieces(data: DataSet) -> Iterator[NDArray[Any]]:
+    """The test set, a few samples at a time, in order."""
     for start in range(0, len(data.test_labels), PIECE):
         piece = slice(start, start + PIECE)
         yield data.test_codes[:, piece] if data.time == "sequence" else data.test_codes[piece]

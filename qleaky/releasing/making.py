@@ -37,8 +37,8 @@ def release(
 ) -> Trained:
     """Write weights, golden vectors, certificate and model card beside the recipe in ``folder``.
 
-    Of several trainings, which differ in their seeds, the one with the best validation accuracy is released, among equals the
-    one with the smallest seed; the card names them all.
+    Of several trainings, which differ in their seeds, the one with the best validation accuracy is released, among equals, and
+    where nothing was held back to validate with, the one with the smallest seed; the card names them all.
 
     Args:
         folder: holds ``recipe.toml``.
@@ -55,7 +55,7 @@ def release(
     """
     say, target = tell or (lambda _: None), Path(folder)
     recipe = load_recipe(target / RECIPE)
-    scores = sorted((_scores(Path(run), recipe.digest) for run in runs), key=lambda s: (-s[0].quantized_accuracy[0], s[0].seed))
+    scores = sorted((_scores(Path(run), recipe.digest) for run in runs), key=_rank)
     if not scores or len({s.seed for s, _ in scores}) != len(scores):
         raise InputError(
             f"runs={[str(run) for run in runs]}: pass one finished training of {recipe.name} for each seed, at least one."
@@ -74,15 +74,18 @@ def release(
     return _write(target, [s for s, _ in scores], save(state, header), data, say)
 
 
+def _rank(found: tuple[Scores, Path]) -> tuple[float, int]:
+    scores, _ = found
+    return -(scores.quantized_accuracy[0] or 0.0), scores.seed
+
+
 def _scores(run: Path, recipe: str) -> tuple[Scores, Path]:
     path = run / "result.json"
     try:
         values = json.loads(read_file(path, "result"))
         found = Scores(int(values["seed"]), *(_pair(values[phase]) for phase in ("float", "quantized")))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no result of a training with quantization and validation samples: {type(error).__name__}: {error}."
-        ) from error
+        raise InputError(f"{path} is no result of a training with quantization: {type(error).__name__}: {error}.") from error
     if values.get("recipe") != recipe:
         raise InputError(
             f"{path} is of recipe {str(values.get('recipe'))[:12]}, the model's is {recipe[:12]}. Train it with that one."
@@ -90,8 +93,9 @@ def _scores(run: Path, recipe: str) -> tuple[Scores, Path]:
     return found, run
 
 
-def _pair(accuracy: dict[str, Any]) -> tuple[float, float]:
-    return float(accuracy["validation"]), float(accuracy["test"])
+def _pair(accuracy: dict[str, Any]) -> tuple[float | None, float]:
+    validation = accuracy["validation"]
+    return None if validation is None else float(validation), float(accuracy["test"])
 
 
 def _write(target: Path, scores: list[Scores], weights: bytes, data: DataSet, say: Callable[[str], None]) -> Trained:

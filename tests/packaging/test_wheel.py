@@ -64,22 +64,38 @@ def test_the_wheel_names_its_licence_its_notice_and_its_command(wheel: Path) -> 
     assert "Requires-Python: >=3.11" in metadata
 
 
-def test_the_installed_wheel_runs_the_demo_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """In an environment of its own; what qleaky depends on comes from the running one, after it on the path."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    succeed(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=elsewhere)
-    python = tmp_path / "venv" / "bin" / "python"
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment of its own; what qleaky depends on comes from the running one, after it on the path."""
+    elsewhere = tmp_path_factory.mktemp("installed")
+    succeed(sys.executable, "-m", "venv", "--without-pip", elsewhere / "venv", cwd=elsewhere)
+    python = elsewhere / "venv" / "bin" / "python"
     site = Path(succeed(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=elsewhere).strip())
     options = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
     succeed(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=elsewhere)
     (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_the_installed_wheel_runs_the_demo_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+    site = Path(succeed(installed, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
     where = (
         "import qleaky, qleaky._share as s; print(qleaky.__file__); print(s.shared_folder('export'), s.shared_folder('models'))"
     )
-    package, folders = succeed(python, "-c", where, cwd=elsewhere).splitlines()
+    package, folders = succeed(installed, "-c", where, cwd=tmp_path).splitlines()
     assert Path(package) == site / "qleaky" / "__init__.py"
     assert folders == f"{site / 'qleaky/_data/export'} {site / 'qleaky/_data/models'}"
-    out = succeed(tmp_path / "venv" / "bin" / "qleaky-export", "demo", "--epochs", 2, "-o", "demo", cwd=elsewhere)
+    out = succeed(installed.with_name("qleaky-export"), "demo", "--epochs", 2, "-o", "demo", cwd=tmp_path)
     assert "proved: artefact and torch network are bit-exact to the contract" in out
-    assert len(list((elsewhere / "demo").iterdir())) == 4
+    assert len(list((tmp_path / "demo").iterdir())) == 4
+
+
+def test_the_installed_wheel_exports_every_trained_network_by_its_name(installed: Path, tmp_path: Path) -> None:
+    names = succeed(installed, "-c", "import qleaky; print(*qleaky.models.names())", cwd=tmp_path).split()
+    if not names:
+        pytest.skip("no trained networks ship yet")
+    command = installed.with_name("qleaky-export")
+    for name in names:
+        succeed(command, "onnx", name, "-o", f"{name}.onnx", cwd=tmp_path)
+        out = succeed(command, "verify", f"{name}.onnx", "--network", f"{name}.qleaky", cwd=tmp_path)
+        assert out.startswith("proved: the artefact is bit-exact to the contract")

@@ -97,6 +97,19 @@ def test_releasing_again_writes_the_same_bytes(released: tuple[Path, Any], train
     assert {name: (folder / name).read_bytes() for name in FILES} == before
 
 
+def test_without_validation_samples_the_smallest_seed_is_released(tmp_path: Path) -> None:
+    """Choosing by anything else would be choosing on the test set."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "recipe.toml").write_text(RECIPE.replace("validation = 0.2", "validation = 0.0"))
+    recipe = load_recipe(tmp_path / "model" / "recipe.toml")
+    for seed in (4, 3):
+        train(recipe, seed=seed, folder=tmp_path / str(seed))
+    release(tmp_path / "model", [tmp_path / "4", tmp_path / "3"])
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "Seed 3, the first of 2 trainings." in card
+    assert "| seed | float, test | quantized, test |\n|---|---|---|\n| 3 |" in card
+
+
 def test_runs_that_are_none(trained: tuple[Path, list[Path], Any], tmp_path: Path) -> None:
     folder, runs, _ = trained
     with pytest.raises(InputError, match="pass one finished training of small-digits for each seed, at least one"):
@@ -108,8 +121,8 @@ def test_runs_that_are_none(trained: tuple[Path, list[Path], Any], tmp_path: Pat
     values = json.loads((runs[0] / "result.json").read_text())
     for changes, message in [
         ({"recipe": "0" * 64}, r"is of recipe 000000000000, the model's is"),
-        ({"quantized": None}, "is no result of a training with quantization and validation samples"),
-        ({"float": {"validation": None, "test": 3.0}}, "is no result of a training with quantization and validation samples"),
+        ({"quantized": None}, "is no result of a training with quantization: "),
+        ({"float": {"test": 3.0}}, "is no result of a training with quantization: KeyError"),
     ]:
         (tmp_path / "result.json").write_text(json.dumps(values | changes))
         with pytest.raises(InputError, match=message):
