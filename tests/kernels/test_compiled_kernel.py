@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Case, difference, draw_case, run
+from lif_cases import Case, difference, draw_case, run
 from torch import Tensor
 
 from qleaky import FixedPoint, Leaky
