@@ -13,12 +13,11 @@ from qleaky.calibration.samples import few
 from qleaky.errors import InputError, QleakyError
 
 
-def folded_copy(net: nn.Module, inputs: Any, num_steps: int | None) -> tuple[nn.Module, tuple[str, ...]]:
+def folded_copy(net: nn.Module, arguments: tuple[Any, ...], num_steps: int | None) -> tuple[nn.Module, tuple[str, ...]]:
     """The network with its batch normalisations folded, in evaluation mode, and their paths; the network itself without any."""
     if not any(isinstance(module, _BatchNorm) for module in net.modules()):
         return net, ()
     evaluated = copy.deepcopy(net).eval()
-    arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     failure: QleakyError | None = None
     for sample in few(arguments, num_steps):
         try:

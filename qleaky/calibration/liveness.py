@@ -41,5 +41,5 @@ def check_alive(net: nn.Module, samples: Samples, read: Readouts) -> tuple[str, 
                 f"the readout. Read its membranes with readout='membrane_mean', or pass samples on which it fires."
             )
         notes.append(f"layer {name!r} never spikes on the calibration samples; its format is chosen by its membranes alone")
-        warnings.warn(f"quantize: {notes[-1]}.", stacklevel=3)
+        warnings.warn(f"quantize: {notes[-1]}.", stacklevel=4)
     return tuple(notes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qleaky.calibration.losses import logits
+from qleaky.calibration.readouts import Readouts
 from qleaky.calibration.samples import Samples
 from qleaky.fixed import QFormat
 from qleaky.tracing import TorchRecording, record
@@ -40,10 +41,10 @@ class Comparison:
     right: list[int] = field(default_factory=lambda: [0, 0])
 
 
-def batch_size(samples: Samples) -> int:
-    """How many samples fit one run."""
+def batch_size(samples: Samples, elements: int = MOST_ELEMENTS) -> int:
+    """How many samples fit one run that keeps so many spikes of the largest layer."""
     largest = max(math.prod(n.shape) for n in samples.graph.neurons)
-    return max(MOST_ELEMENTS // (samples.num_steps * largest), 1)
+    return max(elements // (samples.num_steps * largest), 1)
 
 
 def run(net: nn.Module, samples: Samples) -> TorchRecording:
@@ -56,7 +57,7 @@ def compare(
     samples: Samples,
     formats: dict[str, QFormat | None],
     labels: Tensor | None,
-    readout: tuple[str, str],
+    read: Readouts,
 ) -> Comparison:
     """Run two networks on all samples.
 
@@ -65,7 +66,7 @@ def compare(
         samples: all of them.
         formats: of the quantized states, by neurons.
         labels: classes, or None.
-        readout: (layer, kind) that tells the class.
+        read: what tells the class.
     """
     found = Comparison()
     size = batch_size(samples)
@@ -76,7 +77,7 @@ def compare(
         if labels is not None:
             wanted = labels[number * size : number * size + batch.count]
             for i, recorded in enumerate(runs):
-                found.right[i] += int((classes(recorded, readout) == wanted).sum())
+                found.right[i] += int((classes(recorded, read.class_of) == wanted).sum())
     return found
 
 

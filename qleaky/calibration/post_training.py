@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from qleaky.calibration.building import WeightOptions, modes, quantized_copy, restore
-from qleaky.calibration.folding import folded_copy
 from qleaky.calibration.input_formats import Format
-from qleaky.calibration.liveness import check_alive
-from qleaky.calibration.measuring import batch_size, compare, run
-from qleaky.calibration.parts import Parts, by_layer, parts_of
-from qleaky.calibration.readouts import Readouts
-from qleaky.calibration.samples import Samples, checked_labels, read_samples
+from qleaky.calibration.measuring import compare
+from qleaky.calibration.parts import by_layer
+from qleaky.calibration.preparing import Calibration, prepare
+from qleaky.calibration.samples import Calling
 from qleaky.calibration.search import Chosen, Task, search
 from qleaky.calibration.signals import received_formats
 from qleaky.calibration.summary_of_run import report_of, state_formats
@@ -23,10 +20,6 @@ from qleaky.dynamics import choice
 from qleaky.errors import InputError
 from qleaky.fixed import Rounding
 from qleaky.layers.codes import WeightBits
-from qleaky.tracing import TorchRecording
-
-SEARCHED = 256
-"""Samples that the search looks at; the report is about all of them."""
 
 
 def quantize(
@@ -55,8 +48,9 @@ def quantize(
     Layers are taken in the order of execution, each with the layers before it quantized. Of the candidates for (f, c) and for e
     the one is taken that changes spikes and spike counts least against the float network on the calibration samples, in the
     last layers what ``readout`` reads. c multiplies weights, bias and threshold of a layer alike, which changes no spike (a
-    LIF step is positively homogeneous) and puts the threshold on the state's grid; it is 1 for thresholds per neuron that
-    already are, graded spikes, layers used twice, and last layers whose membranes are read as they are.
+    LIF step is positively homogeneous) and puts the threshold on the state's grid (of thresholds per neuron the median one; the
+    others go to their nearest codes). It is 1 for graded spikes, layers used twice, current that does not pass a weight, and
+    last layers whose membranes are read as they are.
 
     Linear, Conv1d and Conv2d become ``QuantLinear``, ``QuantConv1d`` and ``QuantConv2d``, under the same names, and every
     ``Leaky`` gets a ``FixedPoint`` state and ``MulShift(n=8)``; batch normalisations are folded first. Modes, devices, hooks
@@ -89,63 +83,39 @@ def quantize(
         LoweringError: forward cannot be traced.
 
     Example:
-        >>> import qleaky
+        >>> import torch, qleaky
         >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Linear(6, 4), qleaky.Leaky(0.9, threshold=0.3, init_hidden=True))
         >>> quantized = quantize(net, (torch.rand(10, 64, 6) < 0.5).float(), weight_bits=4, state_bits=6, num_steps=10)
         >>> quantized[0].weight_bits, quantized[1].state_quant.format.bits
         (4, 6)
     """
-    _check_arguments(net, target)
+    _check_target(target)
     rounds = choice(Rounding, rounding, "quantize", "rounding")
-    before = modes(net)
-    reference, folded = folded_copy(net, calibration_inputs, num_steps)
-    parts = parts_of(reference)
+    calibration = prepare(net, calibration_inputs, labels, Calling(num_steps, time, input_format, readout))
+    parts, samples = calibration.parts, calibration.samples
     bits = by_layer("weight_bits", weight_bits, parts.weighted, None), by_layer("state_bits", state_bits, parts.neurons, None)
-    samples = read_samples(reference, calibration_inputs, num_steps, time, input_format)
-    classes = checked_labels(labels, samples.count)
-    read = Readouts.of(samples.graph, readout, classes)
-    few_samples = searched(samples)
-    recorded = run(reference, few_samples)
-    notes = check_alive(reference, samples, read)
-    options = WeightOptions(per_channel, accumulator_bits)
-    made, chosen = quantized_network(reference, parts, bits, few_samples, recorded, read, options, rounds)
-    comparison = compare((reference, made), samples, state_formats(samples.graph, made), classes, read.class_of)
-    report = report_of(reference, made, parts, bits[0], samples, chosen, comparison, read, folded, notes, classes)
-    restore(made, before)
-    made.quantization_report = report  # type: ignore[assignment]
+    made, chosen = quantized_network(calibration, bits, WeightOptions(per_channel, accumulator_bits), rounds)
+    found = compare((calibration.net, made), samples, state_formats(samples.graph, made), calibration.classes, calibration.read)
+    restore(made, modes(net))
+    made.quantization_report = report_of(calibration, made, chosen, bits=bits[0], found=found)  # type: ignore[assignment]
     return made
 
 
 def quantized_network(
-    net: nn.Module,
-    parts: Parts,
-    bits: tuple[dict[str, Any], dict[str, Any]],
-    samples: Samples,
-    recorded: TorchRecording,
-    read: Readouts,
-    options: WeightOptions,
-    rounding: Rounding,
+    calibration: Calibration, bits: tuple[dict[str, Any], dict[str, Any]], options: WeightOptions, rounding: Rounding
 ) -> tuple[nn.Module, Chosen]:
     """The quantized copy, in evaluation mode, and what was chosen; layers whose bits are None stay float."""
-    layers = {path: layer for path, layer in parts.weighted.items() if bits[0][path] is not None}
-    made = quantized_copy(net, layers, bits[0], received_formats(samples, net, layers), options)
+    net, few, read = calibration.net, calibration.few, calibration.read
+    layers = {path: layer for path, layer in calibration.parts.weighted.items() if bits[0][path] is not None}
+    made = quantized_copy(net, layers, bits[0], received_formats(few, net, layers), options)
     states = {path: each for path, each in bits[1].items() if each is not None}
-    task = Task(net, made, layers, states, read.kinds, read.fixed, rounding)
-    return made, search(task, samples, recorded)
+    return made, search(Task(net, made, layers, states, read.kinds, read.fixed, rounding), few, calibration.recorded)
 
 
-def _check_arguments(net: Any, target: str | None) -> None:
-    if not isinstance(net, nn.Module):
-        raise InputError(f"quantize: net is a {type(net).__name__}; pass the torch.nn.Module itself.")
+def _check_target(target: str | None) -> None:
     if target is not None:
         raise InputError(
             f"quantize: target={target!r} is unknown; no device profiles are known yet. Leave target out and choose "
             f"weight_bits and state_bits."
         )
-
-
-def searched(samples: Samples) -> Samples:
-    """The samples that the search looks at: evenly spread, as many as its memory allows."""
-    count = min(samples.count, SEARCHED, batch_size(samples))
-    return samples.taken(torch.linspace(0, samples.count - 1, count).round().long())

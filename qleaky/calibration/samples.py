@@ -20,6 +20,16 @@ TRACED = 2
 
 
 @dataclass(frozen=True)
+class Calling:
+    """How forward is called and read, as :func:`qleaky.quantize` takes it."""
+
+    num_steps: int | None = None
+    time: str | None = None
+    input_format: Format | Mapping[str, Format] | None = None
+    readout: str | Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Samples:
     """Inputs of a network by name, (T, B, ...) or, the same in all steps, (B, ...), on the grids of their formats.
 
@@ -52,31 +62,36 @@ class Samples:
         return 1 if self.values[name].ndim == len(node.shape) + 2 else 0
 
 
-def read_samples(
-    net: nn.Module, inputs: Any, num_steps: int | None, time: str | None, formats: Format | Mapping[str, Format] | None
-) -> Samples:
+def read_samples(net: nn.Module, arguments: tuple[Any, ...], calling: Calling) -> Samples:
     """Find out how forward takes calibration inputs, and bring them to the grids of their formats.
 
     Args:
         net: the float network.
-        inputs: what ``lower`` takes as sample_input, of all samples; where forward is one step also (T, B, ...). Integers are
-            codes of a declared format.
-        num_steps: T where forward is one step.
-        time: "static" or "sequence", where the shape does not tell.
-        formats: as ``lower``'s input_format; None chooses one.
+        arguments: what ``lower`` takes as sample_input, of all samples; where forward is one step also (T, B, ...).
+            Integers are codes of a declared format.
+        calling: how forward is called.
 
     Raises:
-        InputError: no samples, NaN, or values outside of the declared format.
+        InputError: values outside of the declared format.
         LoweringError: forward does not run on them.
+    """
+    like = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    numbers = tuple(a.to(like) if isinstance(a, Tensor) and not a.is_floating_point() else a for a in arguments)
+    graph, steps, values = _placed(net, numbers, calling.num_steps, calling.time)
+    coded = {i.name for i in graph.inputs if not arguments[i.position].is_floating_point()}
+    rounded, used, chosen = on_their_grids(graph, values, calling.input_format, coded)
+    return Samples(graph, steps, rounded, used, chosen)
+
+
+def arguments_of(inputs: Any) -> tuple[Any, ...]:
+    """All arguments of forward, checked.
+
+    Raises:
+        InputError: no samples, or numbers that are not finite.
     """
     arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     _check(arguments)
-    like = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
-    numbers = tuple(a.to(like) if isinstance(a, Tensor) and not a.is_floating_point() else a for a in arguments)
-    graph, steps, values = _placed(net, numbers, num_steps, time)
-    coded = {i.name for i in graph.inputs if not arguments[i.position].is_floating_point()}
-    rounded, used, chosen = on_their_grids(graph, values, formats, coded)
-    return Samples(graph, steps, rounded, used, chosen)
+    return arguments
 
 
 def _check(arguments: tuple[Any, ...]) -> None:

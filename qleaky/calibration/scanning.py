@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from qleaky.calibration.building import WeightOptions
-from qleaky.calibration.folding import folded_copy
 from qleaky.calibration.input_formats import Format
-from qleaky.calibration.liveness import check_alive
-from qleaky.calibration.measuring import compare, run
-from qleaky.calibration.parts import Parts, parts_of
-from qleaky.calibration.post_training import quantized_network, searched
-from qleaky.calibration.readouts import Readouts
-from qleaky.calibration.samples import Samples, checked_labels, read_samples
+from qleaky.calibration.measuring import Comparison, compare
+from qleaky.calibration.parts import Parts
+from qleaky.calibration.post_training import quantized_network
+from qleaky.calibration.preparing import Calibration, prepare
+from qleaky.calibration.samples import Calling
 from qleaky.calibration.sensitivity_table import Sensitivity, SensitivityRow
 from qleaky.errors import InputError
 from qleaky.fixed import Rounding
 from qleaky.layers.codes import WeightBits, codes_of
-from qleaky.tracing import TorchRecording
 
 
 def sensitivity(
@@ -62,17 +58,15 @@ def sensitivity(
         [('0', 'weights', 8), ('0', 'weights', 2), ('1', 'states', 8), ('1', 'states', 2)]
     """
     _check(labels, bits)
-    reference, _ = folded_copy(net, inputs, num_steps)
-    parts = parts_of(reference)
-    samples = read_samples(reference, inputs, num_steps, time, input_format)
-    classes = checked_labels(labels, samples.count)
-    assert classes is not None
-    read = Readouts.of(samples.graph, readout, classes)
-    check_alive(reference, samples, read)
-    few = searched(samples)
-    scan = _Scan(reference, parts, samples, few, run(reference, few), classes, read, WeightOptions(per_channel), rest)
-    rows = tuple(scan.row(layer, what, width) for layer, what, width in _trials(parts, bits))
-    return Sensitivity(rows, scan.base, samples.count, f"{read.class_of[1]} of {read.class_of[0]}", rest)
+    calibration = prepare(net, inputs, labels, Calling(num_steps, time, input_format, readout))
+    options = WeightOptions(per_channel)
+    rows, right = [], 0
+    for layer, what, width in _trials(calibration.parts, bits):
+        found = _measured(calibration, _bits(calibration.parts, (layer, what, width), rest), options)
+        right = found.right[0]
+        rows.append(_row((layer, what, width), found, calibration.samples.count))
+    read, count = calibration.read, calibration.samples.count
+    return Sensitivity(tuple(rows), right / count, count, f"{read.class_of[1]} of {read.class_of[0]}", rest)
 
 
 def _check(labels: Any, bits: Sequence[WeightBits]) -> None:
@@ -84,38 +78,30 @@ def _check(labels: Any, bits: Sequence[WeightBits]) -> None:
         codes_of(width, "sensitivity")
 
 
-def _trials(parts: Parts, bits: Sequence[WeightBits]) -> Iterator[tuple[str, str, WeightBits]]:
+Trial = tuple[str, str, WeightBits]
+"""Layer, "weights" or "states", and bits."""
+
+
+def _trials(parts: Parts, bits: Sequence[WeightBits]) -> Iterator[Trial]:
     yield from ((path, "weights", width) for path in parts.weighted for width in bits)
     yield from ((path, "states", width) for path in parts.neurons for width in bits if isinstance(width, int))
 
 
-@dataclass
-class _Scan:
-    """What all trials share; ``base`` is the accuracy of the float network, known after the first."""
+def _bits(parts: Parts, trial: Trial, rest: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Bits of all weights and all states."""
+    layer, what, width = trial
+    weights: dict[str, Any] = dict.fromkeys(parts.weighted, rest)
+    states: dict[str, Any] = dict.fromkeys(parts.neurons, rest)
+    (weights if what == "weights" else states)[layer] = width
+    return weights, states
 
-    net: nn.Module
-    parts: Parts
-    samples: Samples
-    few: Samples
-    recorded: TorchRecording
-    classes: Tensor
-    read: Readouts
-    options: WeightOptions
-    rest: int | None
-    base: float = 0.0
 
-    def row(self, layer: str, what: str, width: WeightBits) -> SensitivityRow:
-        """One layer quantized to one width."""
-        bits: tuple[dict[str, Any], dict[str, Any]] = (
-            dict.fromkeys(self.parts.weighted, self.rest),
-            dict.fromkeys(self.parts.neurons, self.rest),
-        )
-        bits[what == "states"][layer] = width
-        made, _ = quantized_network(
-            self.net, self.parts, bits, self.few, self.recorded, self.read, self.options, Rounding.HALF_UP
-        )
-        found = compare((self.net, made), self.samples, {}, self.classes, self.read.class_of)
-        self.base = found.right[0] / self.samples.count
-        tallies = found.tallies.values()
-        changed = sum(tally.changed for tally in tallies) / sum(tally.total for tally in tallies)
-        return SensitivityRow(layer, what, width, found.right[1] / self.samples.count, changed)
+def _measured(calibration: Calibration, bits: tuple[dict[str, Any], dict[str, Any]], options: WeightOptions) -> Comparison:
+    made, _ = quantized_network(calibration, bits, options, Rounding.HALF_UP)
+    return compare((calibration.net, made), calibration.samples, {}, calibration.classes, calibration.read)
+
+
+def _row(trial: Trial, found: Comparison, count: int) -> SensitivityRow:
+    tallies = found.tallies.values()
+    changed = sum(tally.changed for tally in tallies) / sum(tally.total for tally in tallies)
+    return SensitivityRow(*trial, found.right[1] / count, changed)

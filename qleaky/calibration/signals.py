@@ -60,14 +60,14 @@ def reach(node: Node, inputs: Mapping[str, QFormat | None], neurons: Mapping[Nod
         return Reach(0, 0, 0)
     whole = parts[0]
     for part in parts[1:]:
-        whole = _added(whole, part) if node.kind == "add" else whole.joined(part)
+        whole = _added(whole, part, node["signs"]) if node.kind == "add" else whole.joined(part)
     return _pooled(whole, node) if node.kind == "average_pool" else whole
 
 
-def _added(a: Reach, b: Reach) -> Reach:
+def _added(a: Reach, b: Reach, signs: tuple[int, int]) -> Reach:
     finest = max(a.frac_bits, b.frac_bits)
-    a, b = a.on(finest), b.on(finest)
-    return Reach(finest, min(a.low + b.low, a.low - b.high), max(a.high + b.high, a.high - b.low))
+    ends = [sorted((sign * x.low, sign * x.high)) for sign, x in zip(signs, (a.on(finest), b.on(finest)), strict=True)]
+    return Reach(finest, ends[0][0] + ends[1][0], ends[0][1] + ends[1][1])
 
 
 def _pooled(source: Reach, node: Node) -> Reach:

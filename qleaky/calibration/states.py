@@ -15,6 +15,8 @@ from qleaky.neuron import Leaky
 from qleaky.quantizers import FixedPoint
 
 DECAY_BITS = 8
+FINE = 32
+"""Largest threshold codes from which on only two in an octave are tried."""
 DEEPEST = 64
 """How many times smaller than the largest code a threshold's code may be."""
 
@@ -93,6 +95,7 @@ def candidates(module: Leaky, bits: int, reach: float, scalable: bool) -> list[S
 
 
 def _codes(top: int) -> list[int]:
-    """Threshold codes: all small ones, then four in each octave."""
-    codes = {round(2.0 ** (step / 4)) for step in range(4 * top.bit_length() + 4)}
+    """Threshold codes: four in each octave where there are few, two where there are many."""
+    steps = 4 if top < FINE else 2
+    codes = {round(2.0 ** (step / steps)) for step in range(steps * top.bit_length() + steps)}
     return sorted(code for code in codes if max(1, top // DEEPEST) <= code <= top)

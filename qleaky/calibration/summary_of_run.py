@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qleaky.calibration.measuring import Comparison
-from qleaky.calibration.parts import Parts, neuron_at
-from qleaky.calibration.readouts import Readouts
+from qleaky.calibration.parts import neuron_at
+from qleaky.calibration.preparing import Calibration
 from qleaky.calibration.report import QuantizationReport, StateRow, WeightRow, span
-from qleaky.calibration.samples import Samples
 from qleaky.calibration.search import Chosen
 from qleaky.calibration.weights import clipped_share
 from qleaky.fixed import QFormat
 from qleaky.layers import QuantizedLayer
 from qleaky.layers.codes import WeightBits
 from qleaky.quantizers import FixedPoint
-from qleaky.tracing import StepGraph
+from qleaky.tracing import Neurons, StepGraph
 
 
 def state_formats(graph: StepGraph, made: nn.Module) -> dict[str, QFormat | None]:
@@ -32,33 +31,24 @@ def state_formats(graph: StepGraph, made: nn.Module) -> dict[str, QFormat | None
 
 
 def report_of(
-    net: nn.Module,
-    made: nn.Module,
-    parts: Parts,
-    bits: Mapping[str, Any],
-    samples: Samples,
-    chosen: Chosen,
-    found: Comparison,
-    read: Readouts,
-    folded: tuple[str, ...],
-    notes: tuple[str, ...],
-    labels: Tensor | None,
+    calibration: Calibration, made: nn.Module, chosen: Chosen, *, bits: Mapping[str, Any], found: Comparison
 ) -> QuantizationReport:
-    """The report."""
+    """The report on ``made``, whose weights have ``bits`` by layer, and of which ``found`` was measured."""
+    parts, samples, read = calibration.parts, calibration.samples, calibration.read
     weights = tuple(
         _weight_row(path, layer, made.get_submodule(path), chosen.factors.get(path, 1.0), bits[path])
         for path, layer in parts.weighted.items()
         if bits[path] is not None
     )
-    states = tuple(_state_row(n.name, n.path, net, made, chosen, found) for n in samples.graph.neurons)
+    states = tuple(_state_row(n, (calibration.net, made), chosen, found) for n in samples.graph.neurons)
     died = (row.layer for row in states if row.rate_before and not row.rate_after)
-    notes += tuple(f"layer {name!r} spikes in float and never after quantizing; give its states more bits" for name in died)
-    right = [None, None] if labels is None else [count / samples.count for count in found.right]
+    silenced = tuple(f"layer {name!r} spikes in float and never after quantizing; give its states more bits" for name in died)
+    right = [None, None] if calibration.classes is None else [count / samples.count for count in found.right]
     return QuantizationReport(
         weights=weights,
         states=states,
         kept=parts.kept,
-        folded=folded,
+        folded=calibration.folded,
         inputs=tuple(samples.formats.items()),
         chosen_inputs=samples.chosen,
         samples=samples.count,
@@ -66,7 +56,7 @@ def report_of(
         readout=f"{read.class_of[1]} of {read.class_of[0]}",
         accuracy_before=right[0],
         accuracy_after=right[1],
-        notes=notes,
+        notes=(*calibration.notes, *silenced),
     )
 
 
@@ -80,12 +70,13 @@ def _weight_row(path: str, layer: Any, new: Any, factor: float, bits: WeightBits
     return WeightRow(path, bits, spread, clipped_share(new, layer, factor), float(error), factor)
 
 
-def _state_row(name: str, path: str, net: nn.Module, made: nn.Module, chosen: Chosen, found: Comparison) -> StateRow:
-    old, new, tally = neuron_at(net, path), neuron_at(made, path), found.tallies[name]
-    state = chosen.states.get(path)
+def _state_row(neurons: Neurons, nets: tuple[nn.Module, nn.Module], chosen: Chosen, found: Comparison) -> StateRow:
+    old, new = (neuron_at(net, neurons.path) for net in nets)
+    tally = found.tallies[neurons.name]
+    state = chosen.states.get(neurons.path)
     quantizer = new.state_quant
     return StateRow(
-        layer=name,
+        layer=neurons.name,
         format=quantizer.format if isinstance(quantizer, FixedPoint) else None,
         threshold_before=span(old.threshold),
         threshold_after=span(new.threshold),

@@ -56,7 +56,7 @@ class Values:
             value = self.samples.values[self._inputs[node]]
             return value if value.ndim == len(node.shape) + 2 else value.unsqueeze(0)
         if node.kind == "zero":
-            return torch.zeros(1, self.samples.count, *node.shape)
+            return next(iter(self.samples.values.values())).new_zeros(1, self.samples.count, *node.shape)
         inputs = [self.value(each, weights, made) for each in node.inputs]
         if node.kind == "delay":
             return _delayed(inputs[0], node["steps"], self.samples.num_steps)

@@ -17,8 +17,8 @@
 #error "bits are packed for little-endian machines only"
 #endif
 
-#define TILE 1024   /* neurons a pass; a multiple of 8, so that packed masks of tiles start at whole bytes */
-#define BLOCK 16384 /* neurons between which time starts again */
+#define TILE 256    /* neurons a pass; a multiple of 8, so that packed masks of tiles start at whole bytes */
+#define BLOCK 65536 /* neurons between which time starts again */
 #define INLINE static inline __attribute__((always_inline))
 #define EACH for (int64_t j = 0; j < n; j++)
 #define ROW(pointer) ((pointer) ? (pointer) + row : 0)
@@ -327,6 +327,7 @@ void qleaky_lif_backward(const Rule *rule, int64_t steps, int64_t neurons, int64
     float grad_raw[TILE], grad_spk[TILE], fired[TILE];
     uint8_t inside[TILE + 8];
     int64_t mask_row = (neurons + 7) / 8;
+    int needs_reset = rule->early && (rule->early == ZERO || rule->late || terms->theta_reset);
     repeat(beta, betas), repeat(theta, thetas), repeat(graded, gradeds);
     for (int64_t first = begin; first < end; first += BLOCK)
         for (int64_t t = steps - 1; t >= 0; t--)
@@ -341,7 +342,7 @@ void qleaky_lif_backward(const Rule *rule, int64_t steps, int64_t neurons, int64
                 else v = charged + row;
                 if (t == 0) before = mem + start;
                 else if (mems) before = mems + row - neurons;
-                else if (rule->early || terms->beta) {
+                else if (needs_reset || terms->beta) {
                     decode(rule, n, codes + row - neurons, u_room);
                     if (rule->late) {
                         float old[TILE];
@@ -350,7 +351,7 @@ void qleaky_lif_backward(const Rule *rule, int64_t steps, int64_t neurons, int64
                         reset_late(rule, n, 0, old, th, g, raw, u_room);
                     }
                 }
-                if (rule->early) fire(rule, n, before, th, reset);
+                if (needs_reset) fire(rule, n, before, th, reset);
                 if (rule->late || terms->graded_fired) fire(rule, n, v, th, raw);
                 if (given && t < steps - 1) EACH grad[j] = given[j] + back[j];
                 else if (given) EACH grad[j] = given[j];

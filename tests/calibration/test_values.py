@@ -11,7 +11,7 @@ from qleaky import Leaky
 from qleaky.calibration.blocks import blocks_of
 from qleaky.calibration.measuring import run
 from qleaky.calibration.parts import parts_of
-from qleaky.calibration.samples import read_samples
+from qleaky.calibration.samples import Calling, arguments_of, read_samples
 from qleaky.calibration.values import Values
 
 CHECKED = [name for name in CASES if name != "batch norm"]
@@ -34,7 +34,7 @@ def currents(net: Any, samples: Any) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", [name for name in CHECKED if "zero reset" not in name])
 def test_currents_are_those_of_the_network(name: str) -> None:
     case, net = CASES[name], network(name)
-    samples = read_samples(net, case.inputs(), case.arguments.get("num_steps"), case.arguments.get("time"), None)
+    samples = read_samples(net, arguments_of(case.inputs()), Calling(**case.arguments))
     values = Values(samples, run(net, samples).spikes)
     for neurons in samples.graph.neurons:
         expected = currents(net, samples)[neurons.name]
@@ -44,7 +44,7 @@ def test_currents_are_those_of_the_network(name: str) -> None:
 @pytest.mark.parametrize("name", CHECKED)
 def test_every_weighted_layer_is_decided_once_in_order_of_execution(name: str) -> None:
     case, net = CASES[name], network(name)
-    samples = read_samples(net, case.inputs(), case.arguments.get("num_steps"), case.arguments.get("time"), None)
+    samples = read_samples(net, arguments_of(case.inputs()), Calling(**case.arguments))
     weighted = parts_of(net).weighted
     decided = [path for block in blocks_of(samples.graph, weighted) for path in block.weighted]
     assert sorted(decided) == sorted(weighted)
@@ -54,7 +54,7 @@ def test_every_weighted_layer_is_decided_once_in_order_of_execution(name: str) -
 def test_samples_are_found_on_their_axis() -> None:
     for name in CHECKED:
         case = CASES[name]
-        samples = read_samples(network(name), case.inputs(), case.arguments.get("num_steps"), case.arguments.get("time"), None)
+        samples = read_samples(network(name), arguments_of(case.inputs()), Calling(**case.arguments))
         assert (samples.count, samples.num_steps) == (24, 6), name
         picked = samples.taken(torch.tensor([5, 1]))
         assert picked.count == 2

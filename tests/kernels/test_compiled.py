@@ -89,7 +89,7 @@ def large_case(options: dict[str, Any], shape: tuple[int, ...]) -> Case:
 
 
 @pytest.mark.parametrize("options", [{}, {"state_quant": FixedPoint(8, 5)}, {"reset_timing": "same_step"}])
-@pytest.mark.parametrize("neurons", [1023, 1024, 1025, 16391, 40001])
+@pytest.mark.parametrize("neurons", [255, 256, 257, 65536, 65801])
 def test_more_neurons_than_a_tile_or_a_block(neurons: int, options: dict[str, Any]) -> None:
     case = large_case(options, (3, 1, neurons))
     assert not difference(run(in_c, case), run(in_torch, case))
