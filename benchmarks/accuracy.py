@@ -9,6 +9,7 @@ folder: each takes runs that no other is at. The page is printed to --output aft
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from accuracy_table import SCORES, TARGETS, lines
 from qleaky._files import write_atomically
 
 SEEDS = 3
+PATIENCE = 10  # seconds
 MORE_SEEDS = {"digits": 10, "japanese-vowels": 10}
 Job = tuple[str, str, int]
 
@@ -43,13 +45,27 @@ def collected(runs: Path, wanted: list[Job]) -> SCORES:
 
 
 def work(runs: Path, wanted: list[Job], data: str | None, output: Path) -> None:
-    """Do what no other process is doing, and print the page after each run."""
-    for model, row, seed in wanted:
-        with claimed(folder_of(runs, model, row, seed)) as mine:
-            if not mine or finished(runs, model, row, seed) is not None:
-                continue
-            told(score(runs, model, row, seed, data))
-        page(runs, wanted, output)
+    """Do what no other process is doing, and print the page after each run; wait while all that is left is with others."""
+    while left := [job for job in wanted if finished(runs, *job) is None]:
+        for job in left:
+            if take(runs, job, wanted, data):
+                page(runs, wanted, output)
+                break
+        else:
+            time.sleep(PATIENCE)
+
+
+def take(runs: Path, job: Job, wanted: list[Job], data: str | None) -> bool:
+    """Train and evaluate, unless another process is at it, or at the float run that it goes on from."""
+    model, row, seed = job
+    first = (model, "float", seed)
+    if row != "float" and first in wanted and finished(runs, *first) is None:
+        return False
+    with claimed(folder_of(runs, model, row, seed)) as mine:
+        if not mine or finished(runs, model, row, seed) is not None:
+            return False
+        told(score(runs, model, row, seed, data))
+        return True
 
 
 def told(found: Score) -> None:

@@ -1,4 +1,4 @@
-"""Digests of every state tensor: two devices compare whole runs without shipping tensors (docs/numerics.md)."""
+"""Digests of every state tensor: two devices compare whole runs without shipping tensors (docs/models.md)."""
 
 from __future__ import annotations
 

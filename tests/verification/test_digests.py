@@ -1,4 +1,4 @@
-"""Digests are those that numerics.md defines, written here a second time with struct and hashlib."""
+"""Digests are those that docs/models.md defines, written here a second time with struct and hashlib."""
 
 import hashlib
 import struct
