@@ -37,6 +37,7 @@ def quantize(
     readout: str | Mapping[str, str] | None = None,
     accumulator_bits: int | None = None,
     rounding: str | Rounding = "half_up",
+    threshold_steps: int = 1,
 ) -> nn.Module:
     r"""A copy of a trained network with quantized weights and states, chosen so that its spikes change least.
 
@@ -74,12 +75,14 @@ def quantize(
             says that only the class matters. None: counts and membranes both count, and accuracy is that of the spike count.
         accumulator_bits: as for ``QuantLinear``.
         rounding: of the states.
+        threshold_steps: least code of a threshold whose spikes are heard or read. With few bits a code of 1 often changes the
+            fewest spikes, as it leaves most room for membranes; where the copy is trained on, 3 leaves more to learn with.
 
     Returns:
         The quantized network; its ``quantization_report`` is a :class:`~qleaky.calibration.QuantizationReport`.
 
     Raises:
-        InputError: bad bits or formats; no samples, NaN, labels that do not fit; a layer that never spikes on the samples.
+        InputError: bad bits, steps or formats; no samples, NaN, labels that do not fit; a layer that never spikes on them.
         LoweringError: forward cannot be traced.
 
     Example:
@@ -91,11 +94,13 @@ def quantize(
         (4, 6)
     """
     _check_target(target)
+    _check_steps(threshold_steps)
     rounds = choice(Rounding, rounding, "quantize", "rounding")
     calibration = prepare(net, calibration_inputs, labels, Calling(num_steps, time, input_format, readout))
     parts, samples = calibration.parts, calibration.samples
     bits = by_layer("weight_bits", weight_bits, parts.weighted, None), by_layer("state_bits", state_bits, parts.neurons, None)
-    made, chosen = quantized_network(calibration, bits, WeightOptions(per_channel, accumulator_bits), rounds)
+    options = WeightOptions(per_channel, accumulator_bits)
+    made, chosen = quantized_network(calibration, bits, options, rounds, threshold_steps)
     found = compare((calibration.net, made), samples, state_formats(samples.graph, made), calibration.classes, calibration.read)
     restore(made, modes(net))
     made.quantization_report = report_of(calibration, made, chosen, bits=bits[0], found=found)  # type: ignore[assignment]
@@ -103,14 +108,19 @@ def quantize(
 
 
 def quantized_network(
-    calibration: Calibration, bits: tuple[dict[str, Any], dict[str, Any]], options: WeightOptions, rounding: Rounding
+    calibration: Calibration,
+    bits: tuple[dict[str, Any], dict[str, Any]],
+    options: WeightOptions,
+    rounding: Rounding,
+    threshold_steps: int = 1,
 ) -> tuple[nn.Module, Chosen]:
     """The quantized copy, in evaluation mode, and what was chosen; layers whose bits are None stay float."""
     net, few, read = calibration.net, calibration.few, calibration.read
     layers = {path: layer for path, layer in calibration.parts.weighted.items() if bits[0][path] is not None}
     made = quantized_copy(net, layers, bits[0], received_formats(few, net, layers), options)
     states = {path: each for path, each in bits[1].items() if each is not None}
-    return made, search(Task(net, made, layers, states, read.kinds, read.fixed, rounding), few, calibration.recorded)
+    task = Task(net, made, layers, states, read.kinds, read.fixed, rounding, threshold_steps)
+    return made, search(task, few, calibration.recorded)
 
 
 def _check_target(target: str | None) -> None:
@@ -118,4 +128,12 @@ def _check_target(target: str | None) -> None:
         raise InputError(
             f"quantize: target={target!r} is unknown; no device profiles are known yet. Leave target out and choose "
             f"weight_bits and state_bits."
+        )
+
+
+def _check_steps(steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise InputError(
+            f"quantize: threshold_steps={steps!r}; it is a whole number of steps of the state, at least 1, which lie between 0 "
+            f"and a threshold."
         )

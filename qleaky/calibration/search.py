@@ -45,7 +45,7 @@ class Task:
 
     ``layers`` are the float layers in place of which those stand, ``state_bits`` the bits of neurons by path (None: left
     as they are), ``readouts`` the readouts by neurons, ``fixed`` the neurons that no factor may
-    touch.
+    touch, ``threshold_steps`` the least code of thresholds that decide what is heard or read.
     """
 
     net: nn.Module
@@ -55,6 +55,7 @@ class Task:
     readouts: Mapping[str, str]
     fixed: frozenset[str]
     rounding: Rounding
+    threshold_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,22 @@ class _Chooser:
     def _first(self) -> Iterator[tuple[StateChoice, Exponents]]:
         """All states worth trying, each with the exponents that fit the weights best."""
         scalable = self._scalable()
-        states = [UNCHANGED] if self._bits is None else candidates(self.module, self._bits, self._reach(), scalable)
+        steps = self._threshold_steps()
+        states = (
+            [UNCHANGED] if self._bits is None else candidates(self.module, self._bits, self._reach(), scalable, steps=steps)
+        )
         for state in states:
             yield state, {path: self._exponent(path, state) for path in self.block.weighted}
 
     def _scalable(self) -> bool:
         """Whether a common factor is harmless: every weight may move off its grid, and no membrane itself is read out."""
         return bool(self.block.scaled) and not self.task.fixed & {neurons.name for neurons in self.block.neurons}
+
+    def _threshold_steps(self) -> int:
+        """1 where no spike is heard: the membranes of last layers, and nothing else, are read."""
+        names = [neurons.name for neurons in self.block.neurons]
+        silent = all(name in self.last and "membrane" in self.task.readouts.get(name, "") for name in names)
+        return 1 if silent else self.task.threshold_steps
 
     def _moved(self, state: StateChoice, exponents: Exponents) -> Iterator[Exponents]:
         """One layer's exponents all larger or smaller by one, as far as that makes sense."""

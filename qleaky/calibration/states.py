@@ -62,7 +62,7 @@ def settle(layer: Leaky, choice: StateChoice, rounding: str | Rounding) -> None:
         layer.beta.copy_(snapped_decay(layer.beta, layer.decay.n))
 
 
-def candidates(module: Leaky, bits: int, reach: float, scalable: bool) -> list[StateChoice]:
+def candidates(module: Leaky, bits: int, reach: float, scalable: bool, *, steps: int = 1) -> list[StateChoice]:
     """Formats and factors worth trying.
 
     What matters is the threshold's code k: a small one leaves room for membranes above and below, a large one resolves them.
@@ -74,6 +74,7 @@ def candidates(module: Leaky, bits: int, reach: float, scalable: bool) -> list[S
         bits: of the state.
         reach: the largest membrane that matters, for a layer whose threshold is zero.
         scalable: whether a factor changes no spike.
+        steps: the least k, as far as the format has such codes.
     """
     theta = float(module.threshold.detach().abs().median())
     strict = module.compare is Compare.STRICT
@@ -83,12 +84,11 @@ def candidates(module: Leaky, bits: int, reach: float, scalable: bool) -> list[S
         return [StateChoice(QFormat(bits, bits - 1 - math.ceil(math.log2(max(reach, 2.0**-20)))))]
     if not scalable:
         finest = math.floor(math.log2((top + 0.5) / theta))
-        return [
-            StateChoice(QFormat(bits, finest - coarser, signed))
-            for coarser in range(min(top.bit_length(), DEEPEST.bit_length()))
-        ]
+        octaves = range(min(top.bit_length(), DEEPEST.bit_length()))
+        fine = [coarser for coarser in octaves if round(math.ldexp(theta, finest - coarser)) >= steps] or [0]
+        return [StateChoice(QFormat(bits, finest - coarser, signed)) for coarser in fine]
     found = []
-    for code in _codes(top):
+    for code in (code for code in _codes(top) if code >= min(steps, top)):
         frac_bits = round(math.log2(code / theta))
         found.append(StateChoice(QFormat(bits, frac_bits, signed), code * 2.0**-frac_bits / theta))
     return found

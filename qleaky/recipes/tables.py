@@ -82,6 +82,9 @@ class QuantizationTable:
     per_channel: bool = _key(YesNo(), "a power-of-two scale for each output channel", default=False)
     accumulator_bits: int | None = _optional(Whole(8, 32), "keep the sums of weights within this accumulator")
     rounding: str = _key(OneOf(("half_up", "floor")), "of the membranes", default="half_up")
+    threshold_steps: int = _key(
+        Whole(1), "least code of a threshold whose spikes are heard; more resolve membranes, fewer leave them room", default=3
+    )
     epochs: int = _key(Whole(0), "epochs of fine-tuning", default=10)
     learning_rate: float = _key(Real(0, above=True), "learning rate at the start", default=3e-3)
     frozen_epochs: int = _key(Whole(0), "of these, the last ones with frozen weight scales", default=0)

@@ -30,6 +30,7 @@ def quantized_copy(net: nn.Module, recipe: Recipe, data: DataSet, train: Samples
         "per_channel": table.per_channel,
         "accumulator_bits": table.accumulator_bits,
         "rounding": table.rounding,
+        "threshold_steps": table.threshold_steps,
         "readout": recipe.model.readout,
         "input_format": data.format,
     }

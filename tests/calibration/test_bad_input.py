@@ -45,6 +45,8 @@ def quantized(net: Any = None, inputs: Any = None, *positional: Any, **arguments
         ({"weight_bits": {"fc9": 4}}, r"weight_bits names \['fc9'\]; the layers are 'fc1', 'fc2'"),
         ({"state_bits": {"fc1": 4}}, r"state_bits names \['fc1'\]; the layers are 'lif1', 'lif2'"),
         ({"rounding": "up"}, "rounding='up' is unknown. Choose one of 'floor', 'half_up'"),
+        ({"threshold_steps": 0}, "threshold_steps=0; it is a whole number of steps of the state, at least 1"),
+        ({"threshold_steps": True}, "threshold_steps=True; it is a whole number"),
         ({"readout": "mean"}, "readout='mean' is unknown. Choose one of"),
         ({"readout": {"lif9": "spike_count"}}, r"readout names \['lif9'\]; the network's Leaky layers are lif1, lif2"),
         ({"input_format": "binary"}, "input_format='binary'; pass 'spikes' or a qleaky.QFormat"),

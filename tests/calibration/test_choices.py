@@ -227,6 +227,26 @@ def test_every_candidate_can_represent_and_pass_the_threshold(bits_: int, theta:
         assert choice.format.bits == bits_
 
 
+@pytest.mark.parametrize("scalable", [True, False])
+def test_thresholds_have_the_steps_that_were_asked_for_or_the_most_there_are(scalable: bool) -> None:
+    def codes(state_bits: int, steps: int) -> list[int]:
+        found = candidates(lif(threshold=0.3), state_bits, 1.0, scalable, steps=steps)
+        return [round(float(0.3 * each.factor) * 2**each.format.frac_bits) for each in found]
+
+    assert min(codes(4, 1)) == 1
+    assert min(codes(4, 3)) >= 3
+    assert codes(3, 50) == [2]  # of -4..3 under a strict compare
+
+
+def test_a_last_layer_whose_membranes_are_read_needs_no_steps_below_its_threshold() -> None:
+    def code(readout: str, steps: int) -> float:
+        net = quantized(Sequence(), 4, {"lif2": 4}, readout=readout, threshold_steps=steps)
+        return float(net.lif2.threshold) * 2**net.lif2.state_quant.format.frac_bits
+
+    assert code("membrane_mean", 6) == code("membrane_mean", 1) < 6
+    assert code("spike_count", 6) == 6
+
+
 def test_a_threshold_goes_to_the_nearest_code_that_a_membrane_can_pass() -> None:
     thresholds = torch.tensor([0.01, 0.3, 0.8, 5.0, -1.0, -9.0])
     strict = snapped_threshold(thresholds, QFormat(4, 2), Compare.STRICT)
