@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 JOBS ?= 2
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types unit nightly bench clean
+.PHONY: demo test lint types unit nightly bench accuracy clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qleaky-export demo -o demo
@@ -32,6 +32,10 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/quantizers.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/export.py
+
+# Hours, on one core; stop it and start it again as you like, or start it twice. QLEAKY_DATA is where the data sets are.
+accuracy: $(VENV)/.installed
+	$(BIN)/python benchmarks/accuracy.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

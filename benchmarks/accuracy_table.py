@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from accuracy_runs import Score
+from accuracy_runs import Score, recipe_of
 
 SCORES = dict[tuple[str, str], list[Score]]
 
@@ -35,7 +35,8 @@ INTRODUCTION = """\
 Printed by [accuracy.py](../benchmarks/accuracy.py), which trains every row with every seed from the recipes in
 [models/](../models/) and the changes in [accuracy.toml](../benchmarks/accuracy.toml). Both were chosen on validation samples of
 the training set; the test set, counted here, decided nothing. W is the bits of weights (with 4 and 2 bits a scale for
-each output channel), U those of membranes. Every trained network ran in torch and in ONNX Runtime on the whole test set:
+each output channel), U those of membranes. Quantized networks train on from the float one of their seed, for the epochs
+behind the plus. Every trained network ran in torch and in ONNX Runtime on the whole test set:
 predictions that differ, and numbers of the readout that differ, are counted over all seeds. Accuracies are ONNX Runtime's.
 """
 PAIRED = """\
@@ -65,8 +66,8 @@ def lines(scores: SCORES, versions: str) -> Iterator[str]:
     yield ""
     yield versions
     yield ""
-    yield "| model | row | seeds | mean | min | to reach | | predictions differ | numbers differ | proved |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "| model | row | epochs | seeds | mean | min | to reach | | predictions differ | numbers differ | proved |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for (model, row), found in scores.items():
         yield _row(model, row, found, scores.get((model, "float"), []))
     yield from _paired(scores)
@@ -79,7 +80,7 @@ def _row(model: str, row: str, found: Sequence[Score], floats: Sequence[Score]) 
     paired = [s for s in floats if s.seed in seeds]
     judged = target is not None and (target.accuracy is not None or bool(paired))
     cells = [
-        *(model, row, str(len(found)), f"{statistics.mean(accuracies):.2f}", f"{min(accuracies):.2f}"),
+        *(model, row, _epochs(model, row), str(len(found)), f"{statistics.mean(accuracies):.2f}", f"{min(accuracies):.2f}"),
         target.words if target is not None else "report",
         ("met" if target.met(found, paired) else "NOT met") if target is not None and judged else "",
         f"{sum(s.predictions_differ for s in found)} of {sum(s.samples for s in found)}",
@@ -87,6 +88,13 @@ def _row(model: str, row: str, found: Sequence[Score], floats: Sequence[Score]) 
         f"{sum(s.proved for s in found)} of {len(found)}" if row != "float" else "",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _epochs(model: str, row: str) -> str:
+    """Those in float, and those of the quantized network behind them."""
+    recipe = recipe_of(model, row)
+    behind = "" if recipe.quantization is None else f" + {recipe.quantization.epochs}"
+    return f"{recipe.training.epochs}{behind}"
 
 
 def _paired(scores: SCORES) -> Iterator[str]:

@@ -98,6 +98,7 @@ def render(
         "correct": correct,
         "rows": list(rows(network)),
         "bounds": [bounds for bounds in network.proof.layers if bounds.kind],
+        "licence": _licence(origin(trained.recipe.data.name).licence),
         "digest": network.digest,
         "files": [(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()],
         "version": VERSION,
@@ -108,6 +109,11 @@ def render(
 def _architecture(recipe: Recipe, shape: tuple[int, ...]) -> str:
     first = "" if recipe.model.input is None else "x".join(map(str, shape)) + "-"
     return first + "-".join(map(str, recipe.model.layers))
+
+
+def _licence(data: str) -> str:
+    """Of the files: the data's own where that asks for it (share alike), else the project's."""
+    return data if "-SA" in data else "Apache-2.0"
 
 
 def _spread(scores: Sequence[Scores]) -> dict[str, tuple[float, float]]:
