@@ -131,12 +131,11 @@ def on_grid(rule: LIFRule, product: Tensor, mem: Tensor) -> Tensor:
 
 def fires(rule: LIFRule, mem: Tensor, threshold: Tensor) -> Tensor:
     """R = H(U - theta) without a gradient; a foreign surrogate is asked for its own forward value."""
-    with torch.no_grad():
-        shift = mem - threshold
-        if rule.compare is Compare.INCLUSIVE:
-            return (shift >= 0).to(shift.dtype)
-        foreign = rule.surrogate is not None and not isinstance(rule.surrogate, Surrogate)
-        return rule.surrogate(shift).to(shift.dtype) if foreign and rule.surrogate else step(shift)
+    shift = mem.detach() - threshold.detach()  # no torch.no_grad: exported programs that hold it cannot be saved
+    if rule.compare is Compare.INCLUSIVE:
+        return (shift >= 0).to(shift.dtype)
+    foreign = rule.surrogate is not None and not isinstance(rule.surrogate, Surrogate)
+    return rule.surrogate(shift).detach().to(shift.dtype) if foreign and rule.surrogate else step(shift)
 
 
 def fire(rule: LIFRule, mem: Tensor, threshold: Tensor) -> Tensor:

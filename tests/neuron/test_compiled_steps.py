@@ -1,5 +1,6 @@
 """torch.compile and torch.export: no graph breaks, eager's numbers, and no membrane frozen into a program."""
 
+import io
 from typing import Any
 
 import pytest
@@ -60,9 +61,10 @@ def test_inductor_gives_the_same_spikes() -> None:
 
 @pytest.mark.parametrize("options", [{}, QUANTIZED], ids=["float", "quantized"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_step_with_a_threaded_membrane_is_exported(strict: bool, options: dict[str, Any]) -> None:
-    net = Step(**options).eval()
-    program = torch.export.export(net, (X[0], torch.zeros(4, 3)), strict=strict).module()
+def test_a_step_with_a_threaded_membrane_is_exported_and_saved(strict: bool, options: dict[str, Any]) -> None:
+    net, file = Step(**options).eval(), io.BytesIO()
+    torch.export.save(torch.export.export(net, (X[0], torch.zeros(4, 3)), strict=strict), file)
+    program = torch.export.load(file).module()
     mem = expected = torch.zeros(4, 3)
     for x_t in X:
         spk, mem = program(x_t, mem)
