@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from qleaky import Leaky, LearnedFixedPoint, quantize
 from qleaky.calibration import snap_to_grid
-from qleaky.datasets import JapaneseVowels, japanese_vowels
+from qleaky.datasets import DataSet, japanese_vowels
 from qleaky.demo import FLOAT_SCHEDULE, Schedule, train
 from qleaky.models import FeedForward
 
@@ -27,13 +27,15 @@ FINE_TUNING = Schedule(15, 1e-2 / 3)
 HELD_OUT = 10
 
 
-def split(data: JapaneseVowels, seed: int) -> tuple[JapaneseVowels, Tensor, Tensor]:
+def split(data: DataSet, seed: int) -> tuple[DataSet, Tensor, Tensor]:
     """(the data with a smaller training set, held-out inputs, their labels): ten recordings of each speaker."""
     rng = np.random.default_rng(seed)
     labels = data.train_labels
     out = np.concatenate([rng.permutation(np.flatnonzero(labels == speaker))[:HELD_OUT] for speaker in range(9)])
     kept = np.setdiff1d(np.arange(len(labels)), out)
-    smaller = dataclasses.replace(data, train_codes=data.train_codes[:, kept], train_labels=labels[kept])
+    smaller = dataclasses.replace(
+        data, train_codes=np.ascontiguousarray(data.train_codes[:, kept]), train_labels=labels[kept], train_lengths=None
+    )
     return smaller, torch.from_numpy(data.format.decode(data.train_codes[:, out])), torch.from_numpy(labels[out])
 
 
@@ -53,7 +55,7 @@ def learning(net: nn.Module) -> nn.Module:
     return net
 
 
-def fine_tune(net: nn.Module, data: JapaneseVowels, seed: int) -> None:
+def fine_tune(net: nn.Module, data: DataSet, seed: int) -> None:
     """The loss of the demo; steps learn ten times as fast as weights, so that they can cross an octave."""
     inputs, labels = torch.from_numpy(data.format.decode(data.train_codes)), torch.from_numpy(data.train_labels)
     shuffler = torch.Generator().manual_seed(seed)

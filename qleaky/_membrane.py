@@ -100,20 +100,23 @@ class Membrane(nn.Module):
         return mem if mem.shape == input_.shape else torch.zeros_like(input_, requires_grad=False)
 
     def _restart(self, input_: Tensor, mem: Tensor) -> Tensor:
-        """Zeros for an unused membrane (``reset_mem`` before a first step) or after a change of batch size, else an error."""
+        """Zeros for an unused membrane (``reset_mem`` before a first step) or after a change of batch size, else an error.
+
+        What ``reset_mem`` gave after a batch of another size says that a new one begins: no warning."""
         if mem.shape == (0,):
             return torch.zeros_like(input_, requires_grad=False)
         own = mem.shape == self._mem.shape and mem.ndim == input_.ndim > 1 and mem.shape[1:] == input_.shape[1:]
         if not own:
             raise InputError(
                 f"Leaky: mem has shape {tuple(mem.shape)}, input_ {tuple(input_.shape)}; both must be equal. "
-                f"Pass mem=None to start from zero."
+                f"Pass reset_mem() to start from zero."
             )
-        warnings.warn(
-            f"Leaky: the batch changed from {mem.shape[0]} to {input_.shape[0]} samples; its membrane starts at zero. "
-            f"Pass mem=None at the start of a batch to say so.",
-            stacklevel=4,
-        )
+        if torch.compiler.is_compiling() or bool(mem.any()):
+            warnings.warn(
+                f"Leaky: the batch changed from {mem.shape[0]} to {input_.shape[0]} samples; its membrane starts at zero. "
+                f"Pass reset_mem() at the start of a batch to say so.",
+                stacklevel=4,
+            )
         return torch.zeros_like(input_, requires_grad=False)
 
     def _promoted(self, input_: Tensor) -> torch.dtype:

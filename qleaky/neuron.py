@@ -187,6 +187,9 @@ class Leaky(Membrane):
     def forward(self, input_: Tensor, mem: Tensor | None = None) -> Any:
         """One time step: ``(spk, mem)``, or ``spk`` alone with ``init_hidden`` and without ``output``.
 
+        ``mem=None`` goes on from the layer's own membrane, as in snntorch, which is zero before the first step, after
+        :meth:`reset_mem` and for an input of another shape: begin a batch with ``mem = lif.reset_mem()``.
+
         Raises:
             UsageError: ``mem`` together with ``init_hidden=True``.
             InputError: ``mem`` of another shape or dtype than ``input_``.

@@ -87,6 +87,25 @@ def test_a_threaded_membrane_of_the_previous_batch_restarts_with_a_warning() -> 
     assert torch.equal(mem, ones(2, 3))
 
 
+@pytest.mark.parametrize("call", [Leaky.forward, lambda layer, x, mem: layer.sequence(x[None], mem)])
+def test_a_reset_before_a_batch_of_another_size_says_so(call: Callable[[Leaky, Tensor, Tensor], Any]) -> None:
+    layer = Leaky(0.5, 9.0)
+    layer(ones(4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, mem = call(layer, ones(2, 3), layer.reset_mem())
+    assert torch.equal(mem.reshape(2, 3), ones(2, 3))
+
+
+def test_without_a_membrane_a_step_goes_on_from_the_layer_s_own_as_snntorch_does() -> None:
+    layer, theirs = Leaky(0.5, 9.0), snntorch.Leaky(0.5, threshold=9.0)
+    for _ in range(2):
+        mem, expected = layer(ones(2, 3))[1], theirs(ones(2, 3))[1]
+        assert torch.equal(mem, expected)
+    layer.reset_mem()
+    assert torch.equal(layer(ones(2, 3))[1], ones(2, 3))
+
+
 def test_the_membrane_of_an_unused_layer_starts_at_zero() -> None:
     layer = Leaky(0.5, 9.0)
     assert torch.equal(layer(ones(2, 3), layer.reset_mem())[1], ones(2, 3))

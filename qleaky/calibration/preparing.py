@@ -15,6 +15,7 @@ from qleaky.calibration.parts import Parts, parts_of
 from qleaky.calibration.readouts import Readouts
 from qleaky.calibration.samples import Calling, Samples, arguments_of, checked_labels, read_samples
 from qleaky.errors import InputError
+from qleaky.neuron import Leaky
 from qleaky.tracing import TorchRecording
 
 SEARCHED = 256
@@ -51,6 +52,7 @@ def prepare(net: nn.Module, inputs: Any, labels: Any, calling: Calling) -> Calib
     """
     if not isinstance(net, nn.Module):
         raise InputError(f"quantize: net is a {type(net).__name__}; pass the torch.nn.Module itself.")
+    _check_finite(net)
     arguments = arguments_of(inputs)
     reference, folded = folded_copy(net, arguments, calling.num_steps)
     parts = parts_of(reference)
@@ -60,6 +62,18 @@ def prepare(net: nn.Module, inputs: Any, labels: Any, calling: Calling) -> Calib
     few = _searched(samples)
     notes = check_alive(reference, samples, read)
     return Calibration(reference, folded, parts, samples, classes, read, few, run(reference, few), notes)
+
+
+def _check_finite(net: nn.Module) -> None:
+    """Refuse weights of a training that diverged; thresholds of neurons may be infinite, as those of integrators are."""
+    for path, module in net.named_modules():
+        tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, tensor in tensors if not isinstance(module, Leaky) else []:
+            if tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
+                raise InputError(
+                    f"quantize: {f'{path}.{name}'.lstrip('.')} holds {bad} numbers that are NaN or infinite; look for a "
+                    f"diverged training (a smaller learning rate, gradient clipping)."
+                )
 
 
 def _searched(samples: Samples) -> Samples:

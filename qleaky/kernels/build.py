@@ -100,7 +100,10 @@ def private_folder(folder: Path) -> Path:
 
 def _compiler() -> list[str]:
     """$CC, which may hold arguments too, or the first of cc, gcc and clang."""
-    configured = shlex.split(os.environ.get("CC", ""))
+    try:
+        configured = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise UnavailableError(f"CC={os.environ['CC']!r} is no command line: {error}") from error
     found = next((path for name in configured[:1] or ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if found is None:
         raise UnavailableError(f"there is no C compiler: {configured[0] if configured else 'cc, gcc or clang'} was not found")

@@ -83,6 +83,8 @@ def parse_recipe(text: str, *, name: str = "the recipe", folder: Path = Path()) 
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name} is no TOML: {error}. Strings stand in quotes, tables in [brackets].") from error
+    except (ValueError, RecursionError) as error:  # a whole number of thousands of digits, or lists that deep
+        raise InputError(f"{name} holds a value that no recipe has: {error}.") from error
     errors: list[str] = []
     known = ("name", *TABLES)
     errors += [_unknown(key, values[key], known, "") for key in values if key not in known]
@@ -123,8 +125,8 @@ def _value(given: dict[str, Any], name: str, part: Any, errors: list[str], prefi
         return None
     try:
         return rule.read(given[name])
-    except ValueError:
-        errors.append(f"{prefix}{name} = {_shown(given[name])}: it must be {rule.words}.")
+    except ValueError as error:
+        errors.append(f"{prefix}{name} = {_shown(given[name])}: it must be {error if error.args else rule.words}.")
         return None
 
 

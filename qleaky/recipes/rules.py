@@ -7,9 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+LARGEST_WHOLE = (1 << 31) - 1
+SMALLEST_NORMAL, LARGEST_FLOAT = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+
 
 class Rule(Protocol):
-    """Reads one value; ``words`` completes the sentence "it must be ..."."""
+    """Reads one value; ``words`` completes the sentence "it must be ...", unless the error has words of its own."""
 
     @property
     def words(self) -> str:
@@ -35,6 +38,8 @@ class Whole:
         """An int; booleans and 3.0 are none."""
         if type(value) is not int or value < self.low or (self.high is not None and value > self.high):
             raise ValueError
+        if value > LARGEST_WHOLE:
+            raise ValueError(f"at most {LARGEST_WHOLE}")
         return value
 
 
@@ -54,9 +59,11 @@ class Real:
         return f"a number {lower}" + ("" if self.high == math.inf else f" and {'<' if self.below else '<='} {self.high:g}")
 
     def read(self, value: Any) -> float:
-        """A float; whole numbers are numbers too."""
-        if type(value) not in (int, float) or not math.isfinite(value):
+        """A float; whole numbers are numbers too, and networks compute with it in float32."""
+        if type(value) not in (int, float) or (type(value) is float and not math.isfinite(value)):
             raise ValueError
+        if value and not SMALLEST_NORMAL <= abs(value) <= LARGEST_FLOAT:
+            raise ValueError(f"0 or of a size from {SMALLEST_NORMAL:.3g} to {LARGEST_FLOAT:.3g}, as float32 holds them")
         if value < self.low or value > self.high or (self.above and value == self.low) or (self.below and value == self.high):
             raise ValueError
         return float(value)

@@ -33,6 +33,15 @@ def quantized(net: Any = None, inputs: Any = None, *positional: Any, **arguments
     return quantize(net or Sequence(), bits(T, B, INPUT) if inputs is None else inputs, *positional, **arguments)
 
 
+@pytest.mark.parametrize(("name", "number"), [("fc2.weight", torch.nan), ("fc1.bias", torch.inf)])
+def test_a_network_that_diverged_is_named_by_its_weights(name: str, number: float) -> None:
+    net = Sequence()
+    with torch.no_grad():
+        net.get_parameter(name).view(-1)[1] = number
+    with pytest.raises(InputError, match=rf"quantize: {name} holds 1 numbers that are NaN or infinite; look for a diverged"):
+        quantized(net)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

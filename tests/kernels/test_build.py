@@ -113,6 +113,11 @@ def test_without_a_compiler_torch_computes(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
+def test_a_compiler_that_is_no_command_line_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "'gcc")
+    assert 'CC="\'gcc" is no command line: No closing quotation' in library.load(tmp_path).backend.reason
+
+
 def test_a_compiler_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "broken-cc"
     script.write_text('#!/bin/sh\n[ "$1" = --version ] && echo broken 1.0 && exit 0\necho no room >&2\nexit 1\n')

@@ -88,6 +88,10 @@ def test_all_errors_are_said_at_once() -> None:
         ("training", "batch_size = 0", r"training\.batch_size = 0: it must be a whole number >= 1\."),
         ("training", "label_smoothing = 1", r"training\.label_smoothing = 1: it must be a number >= 0 and < 1\."),
         ("training", "learning_rate = 0", r"training\.learning_rate = 0: it must be a number > 0\."),
+        ("training", "learning_rate = 1" + 400 * "0", r"learning_rate = 10+\.\.\.: it must be 0 or of a size from 1\.18e-38"),
+        ("model", "threshold = 1e39", r"threshold = 1e\+39: it must be 0 or of a size from 1\.18e-38 to 3\.4e\+38, as float32"),
+        ("model", "surrogate_slope = 1e-300", r"surrogate_slope = 1e-300: it must be 0 or of a size from 1\.18e-38"),
+        ("training", "batch_size = 9223372036854775808", r"batch_size = 9223372036854775808: it must be at most 2147483647\."),
         ("training", "learning_rat = 1", r"learning_rat = 1: there is no such key; did you mean training\.learning_rate\?"),
         ("quantization", "weight_bits = 9", r'weight_bits = 9: it must be a whole number from 2 to 8, "ternary" or "binary"\.'),
         ("quantization", 'weight_bits = "tern"', 'weight_bits = "tern": it must be'),
@@ -108,6 +112,12 @@ def test_all_errors_are_said_at_once() -> None:
 def test_what_a_value_must_be(table: str, line: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_recipe(with_line(table, line))
+
+
+@pytest.mark.parametrize("value", ["1" + 5000 * "0", 3000 * "[" + 3000 * "]"])
+def test_values_that_no_reader_of_toml_takes_are_errors_too(value: str) -> None:
+    with pytest.raises(InputError, match=r"the recipe holds a value that no recipe has: "):
+        parse_recipe(with_line("model", f"num_steps = {value}"))
 
 
 @pytest.mark.parametrize(
