@@ -20,6 +20,7 @@ from qleaky.dynamics import choice
 from qleaky.errors import InputError
 from qleaky.fixed import Rounding
 from qleaky.layers.codes import WeightBits
+from qleaky.neuron import Leaky
 
 
 def quantize(
@@ -98,6 +99,7 @@ def quantize(
     made, chosen = quantized_network(calibration, bits, WeightOptions(per_channel, accumulator_bits), rounds)
     found = compare((calibration.net, made), samples, state_formats(samples.graph, made), calibration.classes, calibration.read)
     restore(made, modes(net))
+    _empty_membranes(made)
     made.quantization_report = report_of(calibration, made, chosen, bits=bits[0], found=found)  # type: ignore[assignment]
     return made
 
@@ -111,6 +113,13 @@ def quantized_network(
     made = quantized_copy(net, layers, bits[0], received_formats(few, net, layers), options)
     states = {path: each for path, each in bits[1].items() if each is not None}
     return made, search(Task(net, made, layers, states, read.kinds, read.fixed, rounding), few, calibration.recorded)
+
+
+def _empty_membranes(net: nn.Module) -> None:
+    """The float network's membranes are on no grid: a batch that began from one would not be exact."""
+    for module in net.modules():
+        if isinstance(module, Leaky):
+            module.mem = module.mem.new_zeros(0)
 
 
 def _check_target(target: str | None) -> None:
