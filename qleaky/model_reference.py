@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qleaky._share import shared_folder
 from qleaky._weights import load_weights
-from qleaky.errors import InputError, LoweringError, QleakyError
+from qleaky.errors import ArtefactError, InputError, LoweringError, QleakyError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,7 +93,23 @@ def _shipped(name: str, options: HowToLower) -> IntegerNetwork | FloatNetwork:
     _refuse(replace(options, readout=None), f"{name} is a reference model, which brings them itself; leave them out.")
     trained = load(name)
     readout = options.readout or trained.readout
-    return lower(trained.network, trained.sample_input, input_format=trained.input_format, readout=readout)
+    network = lower(trained.network, trained.sample_input, input_format=trained.input_format, readout=readout)
+    if readout == trained.readout:
+        _check_certificate(trained.folder, network)
+    return network
+
+
+def _check_certificate(folder: Path, network: IntegerNetwork | FloatNetwork) -> None:
+    """Refuse a network that is not the one whose certificate ships beside it: other weights than were proved."""
+    from qleaky.verification import Certificate
+
+    path = folder / "certificate.json"
+    certified = Certificate.load(path).contract_digest
+    if certified != network.digest:
+        raise ArtefactError(
+            f"{path} is of contract {certified[:12]}, the weights beside it give {network.digest[:12]}: a file there was "
+            f"changed. Install qleaky again."
+        )
 
 
 def _refuse(options: HowToLower, why: str) -> None:

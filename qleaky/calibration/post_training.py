@@ -20,6 +20,7 @@ from qleaky.dynamics import choice
 from qleaky.errors import InputError
 from qleaky.fixed import Rounding
 from qleaky.layers.codes import WeightBits
+from qleaky.neuron import Leaky
 
 
 def quantize(
@@ -103,6 +104,7 @@ def quantize(
     made, chosen = quantized_network(calibration, bits, options, rounds, threshold_steps)
     found = compare((calibration.net, made), samples, state_formats(samples.graph, made), calibration.classes, calibration.read)
     restore(made, modes(net))
+    _empty_membranes(made)
     made.quantization_report = report_of(calibration, made, chosen, bits=bits[0], found=found)  # type: ignore[assignment]
     return made
 
@@ -121,6 +123,13 @@ def quantized_network(
     states = {path: each for path, each in bits[1].items() if each is not None}
     task = Task(net, made, layers, states, read.kinds, read.fixed, rounding, threshold_steps)
     return made, search(task, few, calibration.recorded)
+
+
+def _empty_membranes(net: nn.Module) -> None:
+    """The float network's membranes are on no grid: a batch that began from one would not be exact."""
+    for module in net.modules():
+        if isinstance(module, Leaky):
+            module.mem = module.mem.new_zeros(0)
 
 
 def _check_target(target: str | None) -> None:

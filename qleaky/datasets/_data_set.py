@@ -50,6 +50,15 @@ class DataSet:
     test_lengths: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("train_codes", "train_labels", "test_codes", "test_labels"):
+            if not isinstance(array := getattr(self, name), np.ndarray):
+                raise InputError(f"{self.name}: {name} is a {type(array).__name__}; pass a NumPy array of integers.")
+        if not isinstance(self.format, QFormat):
+            raise InputError(
+                f"{self.name}: format={self.format!r}; pass a qleaky.QFormat. That of spikes is QFormat(1, 0, False)."
+            )
+        if not isinstance(self.classes, (int, np.integer)):
+            raise InputError(f"{self.name}: classes={self.classes!r}; it is a whole number.")
         if self.time not in ("static", "sequence"):
             raise InputError(f"{self.name}: time={self.time!r}; it is 'static' or 'sequence'.")
         if self.train_codes.ndim <= self._lead or self.train_codes.shape[self._lead :] != self.test_codes.shape[self._lead :]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import CASES, network
+from networks import CASES, INPUT, OUTPUT, B, T, bits, network
 from torch import nn
 
 import qleaky
@@ -78,3 +78,16 @@ def test_a_quantized_network_can_be_trained_on(name: str) -> None:
     for module in quantized.modules():
         if isinstance(module, Leaky):
             assert module.state_quant.format.bits == 6
+
+
+def test_a_quantized_network_begins_with_empty_membranes() -> None:
+    """Those of the float network, from whatever it computed last, are on no grid."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(INPUT, OUTPUT), Leaky(0.9, 0.3, init_hidden=True))
+    x = bits(T, B, INPUT)
+    for step in x:
+        net(step)
+    before = net[1].mem.clone()
+    quantized = quantize(net, x, 8, 8, num_steps=T)
+    assert torch.equal(net[1].mem, before)
+    assert quantized[1].mem.shape == (0,)

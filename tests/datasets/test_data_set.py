@@ -30,6 +30,14 @@ def test_the_shape_of_a_sample_is_what_follows_time_and_number() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"train_codes": [[1]]}, InputError, "small: train_codes is a list; pass a NumPy array of integers"),
+        ({"test_labels": (0, 1, 0)}, InputError, "small: test_labels is a tuple; pass a NumPy array of integers"),
+        (
+            {"format": "spikes"},
+            InputError,
+            r"small: format='spikes'; pass a qleaky\.QFormat\. That of spikes is QFormat\(1, 0, ",
+        ),
+        ({"classes": 2.5}, InputError, r"small: classes=2\.5; it is a whole number"),
         ({"time": "moving"}, InputError, r"small: time='moving'; it is 'static' or 'sequence'"),
         (
             {"test_codes": np.zeros((4, 3, 5), np.uint8)},

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import qleaky
 from qleaky import FixedPoint, Leaky, QuantConv1d, QuantConv2d, QuantLinear, fold_batch_norm
@@ -123,6 +124,21 @@ def test_copies_pickles_and_checkpoints_compute_the_same(kind: str, weight_bits:
         assert torch.equal(other.weight_exponent, layer.weight_exponent)
         assert torch.equal(other.quant_weight().value, layer.quantized()[0])
         assert repr(other) == repr(layer)
+
+
+def test_averaged_weights_have_the_scale_that_fits_them_once_it_is_chosen_anew() -> None:
+    """torch would average buffers as integers and round the exponents towards zero, so they are left out of the average."""
+    torch.manual_seed(4)
+    layer = QuantLinear(6, 4, 8)
+    layer(torch.ones(1, 6))
+    average = AveragedModel(layer, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    for _ in range(8):
+        scaled_by(layer, 2)
+        average.update_parameters(layer)
+    fresh = QuantLinear(6, 4, 8)
+    fresh.load_state_dict({name: average.module.state_dict()[name] for name in ("weight", "bias")})
+    average.module.rescale()
+    assert torch.equal(average.module.eval().quantized()[0], fresh.eval().quantized()[0])
 
 
 def test_a_copy_that_loads_weights_is_a_layer_of_its_own() -> None:

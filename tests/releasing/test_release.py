@@ -1,17 +1,21 @@
 """A released model, from its files alone, is the network that was trained."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save
 
 import qleaky
+import qleaky.model_reference
 from qleaky.datasets import digits
 from qleaky.errors import ArtefactError, InputError
 from qleaky.export import onnx_bytes
-from qleaky.models.shipped import load_folder
+from qleaky.model_reference import HowToLower, load_model
+from qleaky.models.shipped import load_folder, read_header
 from qleaky.recipes import load_recipe
 from qleaky.releasing import FILES, Golden, release
 from qleaky.training import train
@@ -88,6 +92,22 @@ def test_the_card_names_what_was_measured(released: tuple[Path, Any]) -> None:
     for name in ("weights.safetensors", "golden.npz", "certificate.json"):
         assert f"[{name}]({name}) | {(folder / name).stat().st_size} |" in card
     assert "{" not in card
+
+
+def test_weights_that_were_changed_are_not_exported(
+    released: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(released[0], tmp_path / "small-digits")
+    for module in (qleaky.model_reference, qleaky.models.shipped):
+        monkeypatch.setattr(module, "shared_folder", lambda _: tmp_path)
+    whole = load_model("small-digits", HowToLower())
+    assert whole.digest == Certificate.load(folder / "certificate.json").contract_digest
+    state = load_file(folder / "weights.safetensors")
+    state["fc2.weight"][3, 4] += 0.5
+    header = {"qleaky": json.dumps(read_header(folder / "weights.safetensors"))}
+    (folder / "weights.safetensors").write_bytes(save(state, header))
+    with pytest.raises(ArtefactError, match=r"certificate\.json is of contract .* the weights beside it give .* was changed"):
+        load_model("small-digits", HowToLower())
 
 
 def test_releasing_again_writes_the_same_bytes(released: tuple[Path, Any], trained: tuple[Path, list[Path], Any]) -> None:
