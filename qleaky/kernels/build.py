@@ -28,6 +28,7 @@ TUNINGS = (
     ("-O3", "-march=native"),
     ("-O2",),
 )
+INEXACT = ("-ffast-math", "-Ofast", "-funsafe-math", "-fassociative-math", "-freciprocal-math", "-ffp-contract")
 TIMEOUT = 60.0
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -104,6 +105,8 @@ def _compiler() -> list[str]:
         configured = shlex.split(os.environ.get("CC", ""))
     except ValueError as error:
         raise UnavailableError(f"CC={os.environ['CC']!r} is no command line: {error}") from error
+    if inexact := [word for word in configured if word.startswith(INEXACT)]:
+        raise UnavailableError(f"CC asks for {' '.join(inexact)}, which changes what floating point gives; leave it out")
     found = next((path for name in configured[:1] or ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     if found is None:
         raise UnavailableError(f"there is no C compiler: {configured[0] if configured else 'cc, gcc or clang'} was not found")

@@ -44,9 +44,10 @@ def _check(net: FeedForward, model: ModelTable, data: DataSet) -> None:
             f"model.num_steps = {net.num_steps}: {data.name} are sequences of {data.num_steps} steps; leave it out."
         )
     if net.input_shape != data.sample_shape:
+        first = data.sample_shape[0] if model.input is None and len(data.sample_shape) == 1 else None
+        fix = f"model.input = {list(data.sample_shape)}" if first is None else f"the first of model.layers to {first}"
         raise InputError(
-            f"model: the network takes samples of shape {net.input_shape}, {data.name} has {data.sample_shape}. Set "
-            f"model.input = {list(data.sample_shape)}."
+            f"model: the network takes samples of shape {net.input_shape}, {data.name} has {data.sample_shape}. Set {fix}."
         )
     if model.layers[-1] != data.classes:
         raise InputError(f"model.layers ends with {model.layers[-1]}; {data.name} has {data.classes} classes.")

@@ -113,6 +113,13 @@ def test_without_a_compiler_torch_computes(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffp-contract=fast"])
+def test_a_compiler_that_is_told_to_be_inexact_is_not_asked(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", f"gcc {flag}")
+    assert f"CC asks for {flag}, which changes what floating point gives" in library.load(tmp_path).backend.reason
+    assert not list(tmp_path.rglob("*.so"))
+
+
 def test_a_compiler_that_is_no_command_line_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "'gcc")
     assert 'CC="\'gcc" is no command line: No closing quotation' in library.load(tmp_path).backend.reason

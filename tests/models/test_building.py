@@ -43,7 +43,7 @@ def test_sequences_bring_their_own_steps() -> None:
     ("changes", "message"),
     [
         ({"num_steps": None}, "model.num_steps is missing: digits has static samples"),
-        ({"layers": (63, 10)}, r"takes samples of shape \(63,\), digits has \(64,\)\. Set model\.input = \[64\]"),
+        ({"layers": (63, 10)}, r"takes samples of shape \(63,\), digits has \(64,\)\. Set the first of model\.layers to 64"),
         ({"layers": (64, 9)}, "model.layers ends with 9; digits has 10 classes"),
         ({"layers": ("4C3", 10), "input": (1, 8, 8)}, r"takes samples of shape \(1, 8, 8\), digits has \(64,\)"),
         ({"layers": (64, "nine", 10)}, "layer 'nine' of "),
