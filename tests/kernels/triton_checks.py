@@ -210,7 +210,7 @@ def test_what_fails_at_first_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_kernel_that_differs_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor one that rounds less often than torch, as fused products and sums do."""
+    """Nor one that rounds less often than torch, as fused products and sums do, or flushes subnormal numbers to zero."""
     assert first_difference(triton_kernel.TritonKernel().compute, DEVICE) == ""
 
     def rounds_less(plan: Any, rule: LIFRule, tensors: list[Tensor], weights: Tensor) -> list[Tensor | None]:
@@ -218,7 +218,14 @@ def test_a_kernel_that_differs_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -
         found = torch_ops.Backward(rule, kept, (True,) * 5).run(*weights.double())
         return [None if output is None else output.float() for output in (spks, kept.mems, *found)]
 
+    def flushes(plan: Any, rule: LIFRule, tensors: list[Tensor], weights: Tensor) -> list[Tensor | None]:
+        spks, kept = torch_ops.forward(rule, *tensors)
+        found = torch_ops.Backward(rule, kept, (True,) * 5).run(*weights)
+        smallest = torch.finfo(torch.float32).tiny
+        return [spks, kept.mems, *(None if o is None else torch.where(o.abs() < smallest, 0.0, o) for o in found)]
+
     assert first_difference(rounds_less, DEVICE) == "float, subtract"
+    assert first_difference(flushes, DEVICE) == "float, subtract"
     real = triton_kernel.forward
     monkeypatch.setattr(triton_kernel, "forward", lambda plan, x, *others, saving: real(plan, x + 1, *others, saving=saving))
     assert library.cuda_kernel(torch.ones(3, device=DEVICE)) is None
