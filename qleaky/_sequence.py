@@ -48,9 +48,12 @@ def lif_sequence(
     if torch.compiler.is_compiling():
         spks, mems, *_ = operator.lif_sequence(*tensors, *operator.encode(rule))
         return spks, mems
-    plan = plan_of(rule) if compiled.fits(*tensors) else None
-    kernel = library.kernel() if plan is not None else None
-    if plan is not None and kernel is not None:
+    on_cuda = library.cuda_kernel(*tensors)
+    plan = plan_of(rule) if on_cuda is not None or compiled.fits(*tensors) else None
+    kernel = library.kernel() if plan is not None and on_cuda is None else None
+    if plan is not None and on_cuda is not None:
+        spks, mems = on_cuda.sequence(plan, rule, *tensors)
+    elif plan is not None and kernel is not None:
         spks, mems = compiled.sequence(kernel, plan, rule, *tensors)
     else:
         spks, mems = TorchSequence.apply(rule, *tensors)  # type: ignore[no-untyped-call]

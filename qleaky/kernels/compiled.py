@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from qleaky._lif import LIFRule, fires
 from qleaky.kernels import torch_ops
 from qleaky.kernels.plan import Plan, Rule, Setting, Terms
+from qleaky.kernels.terms import ParameterTerms
 
 LARGE = 1 << 21  # bytes of a huge page
 Kernel = Any  # a ctypes library with the two functions of lif.c
@@ -48,11 +49,11 @@ def declare(kernel: Kernel) -> Kernel:
     return kernel
 
 
-def fits(*tensors: Tensor) -> bool:
+def fits(*tensors: Tensor, device: str = "cpu") -> bool:
     """Plain float32 tensors in memory: no fakes, no functorch wrappers, whose data a pointer does not reach."""
     return not torch._C._are_functorch_transforms_active() and all(
         tensor.dtype is torch.float32
-        and tensor.device.type == "cpu"
+        and tensor.device.type == device
         and type(tensor) in (Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
         for tensor in tensors
@@ -102,14 +103,14 @@ def forward(
     saving: bool,
 ) -> tuple[Tensor, Saved]:
     """Spikes, and the membranes with what else the backward pass needs."""
-    x = _flat(currents)
+    x = flat(currents)
     steps, neurons = len(x), mem.numel()
     spks, mems = _fresh(kernel, x), _fresh(kernel, x)
     charged = _fresh(kernel, x) if saving and plan.keeps_charged else None
     codes = _fresh(kernel, x, torch.uint8) if saving and plan.spec is not None else None
     masks = x.new_empty((steps, (neurons + 7) // 8), dtype=torch.uint8) if saving and plan.clipped else None
     settings = Settings(mem, beta, threshold, graded)
-    first = _flat(mem)
+    first = flat(mem)
     outputs = (spks, mems, charged, codes, masks)
     sizes = (steps, neurons, 0, neurons, torch_ops.is_one(graded))
     kernel.qleaky_lif_forward(plan.rule, *sizes, *settings.structures, x.data_ptr(), first.data_ptr(), *map(_pointer, outputs))
@@ -128,7 +129,7 @@ class Settings:
     """beta, threshold and graded factor for the kernel; holds the tensors that it points to."""
 
     def __init__(self, mem: Tensor, *settings: Tensor) -> None:
-        self.tensors = [_flat(s if s.numel() == 1 else s.expand(mem.shape)) for s in settings]
+        self.tensors = [flat(s if s.numel() == 1 else s.expand(mem.shape)) for s in settings]
         self.structures = [Setting(s.data_ptr(), s.numel() != 1) for s in self.tensors]
 
 
@@ -146,19 +147,21 @@ def backward(
         return torch_ops.Backward(rule, unpacked(plan, rule, saved), needs).run(for_spks, for_mems)
     steps = next(len(tensor) for tensor in (saved.codes, saved.mems) if tensor is not None)
     out, carry = _fresh(kernel, saved.mem.expand(steps, *saved.mem.shape)), saved.mem.new_empty(saved.mem.shape)
-    terms = _Terms(kernel, plan, needs, out, (for_spks is not None, for_mems is not None))
+    given = (for_spks is not None, for_mems is not None)
+    terms = ParameterTerms(plan, needs, steps, given=given, fresh=lambda: _fresh(kernel, out))
+    pointers = Terms(**{name: buffer.data_ptr() for name, buffer in terms.buffers.items()})
     settings = Settings(saved.mem, saved.beta, saved.threshold, saved.graded)
     charged = saved.mems if saved.charged is None and saved.codes is None else saved.charged
     inputs = [
-        None if tensor is None else _flat(tensor)
+        None if tensor is None else flat(tensor)
         for tensor in (saved.mem, saved.mems, charged, saved.codes, saved.masks, for_spks, for_mems)
     ]
     neurons = saved.mem.numel()
     sizes = (steps, neurons, 0, neurons, torch_ops.is_one(saved.graded))
     kernel.qleaky_lif_backward(
-        plan.rule, *sizes, *settings.structures, *map(_pointer, inputs), terms.structure, out.data_ptr(), carry.data_ptr()
+        plan.rule, *sizes, *settings.structures, *map(_pointer, inputs), pointers, out.data_ptr(), carry.data_ptr()
     )
-    return [out if needs[0] else None, carry if needs[1] else None, *terms.reduced(saved)]
+    return [out if needs[0] else None, carry if needs[1] else None, *terms.reduced(saved.beta, saved.threshold, saved.graded)]
 
 
 def _covers(plan: Plan, saved: Saved, gradients: tuple[Tensor | None, ...], needs: tuple[bool, ...]) -> bool:
@@ -168,46 +171,8 @@ def _covers(plan: Plan, saved: Saved, gradients: tuple[Tensor | None, ...], need
     return (
         (for_mems is not None or (for_spks is not None and plan.has_gradient))
         and fits(*(tensor for tensor in floats if tensor is not None))
-        and (not any(needs[2:]) or _in_order(saved.mem, for_spks, for_mems))
+        and (not any(needs[2:]) or in_order(saved.mem, for_spks, for_mems))
     )
-
-
-class _Terms:
-    """Buffers for the learned parameters' gradients, and their sum in the order of the step-by-step loop."""
-
-    def __init__(self, kernel: Kernel, plan: Plan, needs: tuple[bool, ...], like: Tensor, given: tuple[bool, bool]) -> None:
-        _, _, beta, theta, graded = needs
-        spikes, membranes = given
-        undelayed = plan.late and not plan.same_step
-        late = len(like) - (not membranes)  # without a gradient of its own the last membrane has none
-        wanted = {
-            "theta_due": late * (theta and plan.subtracts_late),
-            "theta_fired": len(like) * (theta and plan.has_gradient and (spikes or plan.late)),
-            "theta_reset": len(like) * (theta and plan.subtracts_early),
-            "beta": len(like) * beta,
-            "graded_due": late * (graded and undelayed),
-            "graded_fired": len(like) * (graded and (spikes or undelayed)),
-        }
-        self.steps = {name: count for name, count in wanted.items() if count}
-        self.buffers = {name: _fresh(kernel, like) for name in self.steps}
-        self.structure = Terms(**{name: buffer.data_ptr() for name, buffer in self.buffers.items()})
-
-    def reduced(self, saved: Saved) -> list[Tensor | None]:
-        """The gradients of beta, threshold and graded factor; None for those that get none."""
-        return [
-            self._sum(("beta",), saved.beta),
-            self._sum(("theta_due", "theta_fired", "theta_reset"), saved.threshold),
-            self._sum(("graded_due", "graded_fired"), saved.graded),
-        ]
-
-    def _sum(self, names: tuple[str, ...], like: Tensor) -> Tensor | None:
-        total: Tensor | None = None
-        buffers = [(self.steps[name], self.buffers[name]) for name in names if name in self.buffers]
-        for t in reversed(range(max((count for count, _ in buffers), default=0))):
-            for count, buffer in buffers:
-                if t < count:
-                    total = torch_ops.accumulate(total, buffer[t], like)
-        return total
 
 
 def unpacked(plan: Plan, rule: LIFRule, saved: Saved) -> torch_ops.Kept:
@@ -250,12 +215,13 @@ def unpacked_bits(packed_: Tensor, shape: torch.Size) -> Tensor:
     return bits.reshape(len(packed_), 8 * packed_.shape[1])[:, : shape[1:].numel()].reshape(shape).bool()
 
 
-def _in_order(*tensors: Tensor | None) -> bool:
+def in_order(*tensors: Tensor | None) -> bool:
     """Whether sums over these run in the order of memory: the order of a sum decides its bits."""
     return all(tensor is None or tensor.is_contiguous() or not any(tensor.stride()) for tensor in tensors)
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def flat(tensor: Tensor) -> Tensor:
+    """The same numbers in order of memory, for a pointer to reach."""
     return tensor.detach().contiguous().resolve_neg()
 
 

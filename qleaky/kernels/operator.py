@@ -100,8 +100,12 @@ def lif_sequence(
     decoded = decode(rule, surrogate)
     plan = _checked_plan(decoded, currents, mem)
     tensors = (currents, mem, beta, threshold, graded)
-    kernel = library.kernel() if compiled.fits(*tensors) else None
-    if kernel is not None:
+    on_cuda = library.cuda_kernel(*tensors)
+    kernel = library.kernel() if on_cuda is None and compiled.fits(*tensors) else None
+    if on_cuda is not None:
+        spks, held = on_cuda.forward(plan, decoded, *tensors)
+        saved = compiled.packed(plan, held.kept(decoded))
+    elif kernel is not None:
         spks, saved = compiled.forward(kernel, plan, *tensors, saving=True)
     else:
         spks, kept = torch_ops.forward(decoded, *tensors)
@@ -163,9 +167,14 @@ def lif_sequence_backward(
         codes if plan.spec is not None else None,
         masks if plan.clipped else None,
     )
-    kernel = library.kernel() if compiled.fits(mem) else None
+    on_cuda = library.cuda_kernel(mem)
+    kernel = library.kernel() if on_cuda is None and compiled.fits(mem) else None
     with torch.no_grad():
-        gradients = compiled.backward(kernel, plan, decoded, kept, (grad_spks, grad_mems), tuple(needs))
+        if on_cuda is not None:
+            unpacked = compiled.unpacked(plan, decoded, kept)
+            gradients = on_cuda.backward_of(plan, decoded, unpacked, (grad_spks, grad_mems), tuple(needs))
+        else:
+            gradients = compiled.backward(kernel, plan, decoded, kept, (grad_spks, grad_mems), tuple(needs))
     likes = (mems, mem, beta, threshold, graded)
     return tuple(  # type: ignore[return-value]
         _owned(gradient, like, need) for gradient, like, need in zip(gradients, likes, needs, strict=True)

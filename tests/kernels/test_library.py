@@ -10,7 +10,7 @@ from qleaky.kernels import library
 def test_the_switch_turns_the_kernel_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QLEAKY_NO_COMPILE", "1")
     assert library.kernel() is None
-    assert str(qleaky.backend()) == "Sequences are computed by torch operations: QLEAKY_NO_COMPILE=1 says so."
+    assert str(qleaky.backend()).startswith("Sequences are computed by torch operations: QLEAKY_NO_COMPILE=1 says so.")
 
 
 def test_the_backend_names_its_compiler_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_the_backend_names_its_compiler_and_file(monkeypatch: pytest.MonkeyPatch
     backend = qleaky.backend()
     if backend.name != "c":
         pytest.skip(str(backend))
-    assert str(backend) == f"Sequences are computed by a C kernel, built by {backend.compiler} into {backend.path}."
+    assert str(backend).startswith(f"Sequences are computed by a C kernel, built by {backend.compiler} into {backend.path}.")
     assert library.kernel() is not None
 
 
