@@ -24,8 +24,9 @@ types: $(VENV)/.installed-test
 unit: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) -m "not nightly and not gpu"
 
-nightly: $(VENV)/.installed-test
+nightly: $(VENV)/.installed-nightly
 	$(BIN)/python -m pytest -n $(JOBS) -m "nightly and not gpu"
+	$(BIN)/python -m pytest tests/kernels/test_triton_kernel.py -m "not gpu"
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/training.py
@@ -52,6 +53,11 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable ".[test,dev,peers]"
+	touch $@
+
+# Triton's interpreter and its compiler run without a GPU.
+$(VENV)/.installed-nightly: $(VENV)/.installed-test
+	$(PIP) --no-deps triton
 	touch $@
 
 # SpikingJelly's dependencies would replace torch by a build with CUDA.
