@@ -8,7 +8,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,11 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the values: comments, order and spelling of the file do not matter."""
-        values = {key: value for key, value in asdict(self).items() if key not in ("folder", "text")}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the values that are no defaults: comments, order and spelling of the file do not matter, and neither
+        does a key that a later version adds.
+        """
+        tables = {key: None if (table := getattr(self, key)) is None else _chosen(table) for key in TABLES}
+        return hashlib.sha256(json.dumps({"name": self.name, **tables}, sort_keys=True).encode()).hexdigest()
 
     @property
     def toml(self) -> str:
@@ -97,6 +99,11 @@ def parse_recipe(text: str, *, name: str = "the recipe", folder: Path = Path()) 
         count = "an error" if len(errors) == 1 else f"{len(errors)} errors"
         raise InputError(f"{name} has {count}:\n" + "\n".join(f"  {error}" for error in errors))
     return recipe
+
+
+def _chosen(table: Any) -> dict[str, Any]:
+    """The values of a table that are not its defaults."""
+    return {part.name: value for part in fields(table) if (value := getattr(table, part.name)) != part.default}
 
 
 def _table(key: str, values: dict[str, Any], errors: list[str]) -> Any:

@@ -170,6 +170,7 @@ def test_the_digest_is_of_the_values() -> None:
     recipe = parse_recipe(GOOD)
     assert parse_recipe("# a comment\n" + GOOD.replace("epochs = 2", "batch_size = 64\nepochs = 2")).digest == recipe.digest
     assert parse_recipe(GOOD.replace("epochs = 2", "epochs = 3")).digest != recipe.digest
+    assert parse_recipe(GOOD.replace("[quantization]", "")).digest != recipe.digest
 
 
 @pytest.mark.parametrize("more", ["", "surrogate_slope = 1.5", 'input = [4, 3]\nreadout = "last_membrane"'])

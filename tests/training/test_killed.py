@@ -10,14 +10,18 @@ import pytest
 import torch
 from tiny import COMMAND, ENVIRONMENT, QUANTIZED, RECIPE, rows, weights
 
-EPOCHS = 40
-TEXT = RECIPE.replace("epochs = 3", f"epochs = {EPOCHS}") + QUANTIZED
+EPOCHS = 120
+LONGER_THAN_ANY_DELAY = 20_000
+
+
+def text(epochs: int) -> str:
+    return RECIPE.replace("epochs = 3", f"epochs = {epochs}") + QUANTIZED
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
-    path.write_text(TEXT)
+    path.write_text(text(EPOCHS))
     return path
 
 
@@ -64,8 +68,10 @@ def test_a_killed_training_ends_with_the_same_bits(recipe: Path, whole: Path, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_names_its_checkpoint(number: int, recipe: Path, tmp_path: Path) -> None:
-    code, stderr = killed(recipe, tmp_path, number, 2)
+def test_an_interrupted_training_names_its_checkpoint(number: int, tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(text(LONGER_THAN_ANY_DELAY))
+    code, stderr = killed(recipe, folder, number, 2)
     assert code == 130
-    message = f"Interrupted; nothing half-written was left behind. The same command goes on from {tmp_path / 'checkpoint.pt'}."
+    message = f"Interrupted; nothing half-written was left behind. The same command goes on from {folder / 'checkpoint.pt'}."
     assert stderr.splitlines()[-1] == message
