@@ -100,6 +100,8 @@ def load_folder(folder: Path) -> Trained:
         owner, structure = header["recipe"], header["structure"]
         if time not in ("static", "sequence") or not isinstance(structure, dict):
             raise ValueError(f"time={time!r}")
+        if steps < 1:
+            raise ValueError(f"num_steps={steps}")
     except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(
             f"{path} does not say what network it is of: {type(error).__name__}: {error}. Install qleaky again."
