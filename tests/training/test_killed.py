@@ -36,7 +36,14 @@ def whole(recipe: Path) -> Path:
 def killed(recipe: Path, folder: Path, number: int, epochs: int) -> tuple[int, str]:
     """Send a signal to a training after so many epochs: how it ended, and its stderr."""
     command = [*COMMAND, str(recipe), "-o", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # not inherited from a background job
+    )
     table = folder / "metrics.csv"
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline and (not table.exists() or table.read_text().count("\n") < epochs + 1):
