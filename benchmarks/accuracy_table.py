@@ -38,7 +38,8 @@ the training set. The test set, counted here, decided nothing, with one qualific
 found by validation, but became the default after the test figure of one run (fsdd, W4/U4, seed 0) had looked low. W is the bits
 of weights (with 4 and 2 bits a scale for each output channel), U those of membranes. Quantized networks train on from the
 float one of their seed, for the epochs behind the plus. Every trained network ran in torch and in ONNX Runtime on the whole
-test set: predictions that differ, and numbers of the readout that differ, are counted over all seeds. Accuracies are ONNX Runtime's.
+test set: predictions that differ, and numbers of the readout that differ, are counted over all seeds. Accuracies are those
+of ONNX Runtime.
 """
 PAIRED = """\
 
