@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
-import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qleaky._command_line import run_command
 from qleaky._files import write_atomically
 from qleaky._share import shared_folder
 from qleaky._version import VERSION
-from qleaky.errors import InputError, QleakyError, missing
+from qleaky.errors import InputError
 
 if TYPE_CHECKING:
     from qleaky.demo import DemoResult
@@ -26,8 +24,6 @@ EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
 FORMS = ("auto", "unrolled", "scan", "step")
 CARRIERS = ("integer", "float", "quantized")
 RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch sizes
-BAD_INPUT = 2
-INTERNAL_ERROR = 70
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -188,36 +184,12 @@ def verify(artefact: str, network: str, inputs: str | None, json_path: str | Non
 
 def main() -> None:
     """Entry point: errors become one sentence on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; nothing half-written was left behind.", err=True)
-        sys.exit(130)
-    except QleakyError as error:
-        _fail(error)
-    except ImportError as error:
-        _fail(missing("qleaky-export", error))
-    except MemoryError:
-        _fail(InputError("Not enough memory for this network; use fewer time steps or smaller layers."))
-    except Exception:
-        traceback.print_exc()
-        click.echo("qleaky-export: this is a bug in qleaky; please report it with the lines above.", err=True)
-        sys.exit(INTERNAL_ERROR)
-
-
-def _fail(error: BaseException) -> None:
-    if "--debug" in sys.argv:
-        traceback.print_exception(error.__context__ or error)
-    click.echo(f"qleaky-export: {error}", err=True)
-    sys.exit(BAD_INPUT)
-
-
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt
+    run_command(
+        cli,
+        "qleaky-export",
+        interrupted="Interrupted; nothing half-written was left behind.",
+        no_memory="Not enough memory for this network; use fewer time steps or smaller layers.",
+    )
 
 
 def _console(**options: Any) -> Any:

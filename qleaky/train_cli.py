@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from qleaky._command_line import run_command
 from qleaky._version import VERSION
-from qleaky.errors import InputError, QleakyError, missing
 
 if TYPE_CHECKING:
     from qleaky.training import Result
     from qleaky.training.progress import Progress
 
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
-BAD_INPUT = 2
-INTERRUPTED = 130
-INTERNAL_ERROR = 70
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,19 +45,17 @@ def cli(recipe: str, data: str | None, seed: int, output: str | None, restart: b
     try:
         result = train(read, data, seed=seed, folder=folder, restart=restart, device=device, progress=_progress())
     except KeyboardInterrupt:
-        raise _Interrupted(folder) from None
+        raise click.Abort(_interrupted(folder)) from None
     if int(os.environ.get("RANK", "0")) == 0:
         _print(result)
     return 0 if result.report is None else EXIT_CODES[result.report.verdict]
 
 
-class _Interrupted(Exception):  # noqa: N818  no error
-    """Ctrl-C during a training; says from where it can go on."""
-
-    def __init__(self, folder: Path) -> None:
-        checkpoint = folder / "checkpoint.pt"
-        goes_on = f"The same command goes on from {checkpoint}." if checkpoint.exists() else "No epoch was finished."
-        super().__init__(f"Interrupted; nothing half-written was left behind. {goes_on}")
+def _interrupted(folder: Path) -> str:
+    """From where an interrupted training can go on."""
+    checkpoint = folder / "checkpoint.pt"
+    goes_on = f"The same command goes on from {checkpoint}." if checkpoint.exists() else "No epoch was finished."
+    return f"Interrupted; nothing half-written was left behind. {goes_on}"
 
 
 def _progress() -> Progress:
@@ -84,39 +77,12 @@ def _print(result: Result) -> None:
 
 def main() -> None:
     """Entry point: errors become one sentence on stderr and an exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except _Interrupted as interrupted:
-        click.echo(str(interrupted), err=True)
-        sys.exit(INTERRUPTED)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted before any training.", err=True)
-        sys.exit(INTERRUPTED)
-    except QleakyError as error:
-        _fail(error)
-    except ImportError as error:
-        _fail(missing("qleaky-train", error))
-    except MemoryError:
-        _fail(InputError("Not enough memory for this training; lower training.batch_size, or train a smaller network."))
-    except Exception:
-        traceback.print_exc()
-        click.echo("qleaky-train: this is a bug in qleaky; please report it with the lines above.", err=True)
-        sys.exit(INTERNAL_ERROR)
-
-
-def _fail(error: BaseException) -> None:
-    if "--debug" in sys.argv:
-        traceback.print_exception(error.__context__ or error)
-    click.echo(f"qleaky-train: {error}", err=True)
-    sys.exit(BAD_INPUT)
-
-
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt
+    run_command(
+        cli,
+        "qleaky-train",
+        interrupted="Interrupted before any training.",
+        no_memory="Not enough memory for this training; lower training.batch_size, or train a smaller network.",
+    )
 
 
 if __name__ == "__main__":  # for torchrun -m qleaky.train_cli
