@@ -10,7 +10,7 @@ from test_cli import assert_refused, call
 
 import qleaky
 from qleaky import IntegerNetwork, QFormat
-from qleaky.cli import CARRIERS, FORMS
+from qleaky.cli._onnx import CARRIERS, FORMS
 from qleaky.export import artefact
 from qleaky.integer import LIF, Add, Input, Readout
 

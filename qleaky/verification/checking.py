@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from qleaky._files import read_file
 from qleaky.errors import ArtefactError, InputError, LoweringError
 from qleaky.export import twin
-from qleaky.export.artefact import Options, emit, sequences
+from qleaky.export.artefact import Options, emit
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.integer.graph import samples as pick
-from qleaky.reference import Recording
-from qleaky.reference.recording import read_out
-from qleaky.verification.certificate import Run
-from qleaky.verification.compare import Comparison, compare_outputs, compare_recordings
-from qleaky.verification.expected import Codes, Network, reference
-from qleaky.verification.probing import ProbedRunner
+from qleaky.verification.compare import Comparison
+from qleaky.verification.expected import Network, reference
 from qleaky.verification.report import VERDICTS, Report, verdict
-from qleaky.verification.runners import Runner
+from qleaky.verification.running import runs_of, sample_count
 
 if TYPE_CHECKING:
     from torch import nn
-
-BATCHES = (1, 64)
-SINGLE_SAMPLES = 16
 
 
 def verify(
@@ -71,7 +61,7 @@ def verify(
     codes, recording, torch_comparison, torch_reasons = reference(network, inputs, module)
     artefact_reasons = _artefact_reasons(network, model, str(artefact))
     try:
-        runs = tuple(_runs(data, model, network, codes, recording, progress or (lambda _: None)))
+        runs = tuple(runs_of(data, model, network, codes, recording, progress or (lambda _: None)))
     except (ValueError, TypeError, AttributeError) as error:  # a changed graph may give anything
         raise ArtefactError(f"{artefact} does not run as the contract does: {error} Export it again.") from error
     artefact_verdict = verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
@@ -85,7 +75,7 @@ def verify(
         reasons=artefact_reasons + torch_reasons,
         contract_digest=network.digest,
         artefact_sha256=hashlib.sha256(data).hexdigest(),
-        samples=_samples(network, codes),
+        samples=sample_count(network, codes),
         bounds=network.proof.layers,
     )
 
@@ -124,56 +114,3 @@ def _is_emitted(network: IntegerNetwork, options: Options, model: onnx.ModelProt
         return twin.same_model(model, onnx.load_model_from_string(emit(network, options)))
     except LoweringError:  # a form that this network has not
         return False
-
-
-def _runs(
-    data: bytes, model: Any, network: Network, codes: Codes, reference: Recording, progress: Callable[[str], None]
-) -> Iterator[Run]:
-    """The shipped bytes and the twin, at every setting."""
-    for optimize in (False, True):
-        for threads in (1, 2):
-            shipped = Runner(data, optimize=optimize, threads=threads)
-            probed = ProbedRunner(model, network, optimize=optimize, threads=threads)
-            for batch in BATCHES:
-                progress(f"onnxruntime, optimisation {'on' if optimize else 'off'}, {threads} thread(s), batch {batch}")
-                comparison = sum(
-                    (
-                        _compare_batch(shipped, probed, network, codes, reference, picked)
-                        for picked in _batches(_samples(network, codes), batch)
-                    ),
-                    Comparison(),
-                )
-                yield Run("onnxruntime", optimize, threads, batch, comparison)
-
-
-def _samples(network: Network, codes: Codes) -> int:
-    first = network.inputs[0]
-    return int(codes[first.name].shape[1 if first.time == "sequence" else 0])
-
-
-def _batches(samples: int, batch: int) -> Iterator[NDArray[np.intp]]:
-    """Sample numbers of each batch: single samples, or all of them in full batches, the last filled up from the start."""
-    if batch == 1:
-        yield from (np.array([i]) for i in range(min(samples, SINGLE_SAMPLES)))
-        return
-    for start in range(0, samples, batch):
-        yield np.arange(start, start + batch) % samples
-
-
-def _compare_batch(
-    shipped: Runner, probed: ProbedRunner, network: Network, codes: Codes, reference: Recording, picked: NDArray[np.intp]
-) -> Comparison:
-    x = pick(network.inputs, codes, picked)
-    spikes, membranes, synapses = (
-        {name: array[:, picked] for name, array in arrays.items()}
-        for arrays in (reference.spikes, reference.membranes, reference.synapses)
-    )
-    outputs = read_out(network, spikes, membranes)
-    outputs |= {f"{name}.final_mem": array[-1] for name, array in membranes.items()}
-    outputs |= {f"{name}.final_syn": array[-1] for name, array in synapses.items()}
-    states, found = probed.record(x)
-    first = int(picked[0])
-    compared = compare_recordings(Recording(spikes, membranes, {}, synapses), states, first)
-    for got in (shipped.run(x), found):
-        compared += compare_outputs(outputs, got, first, sequences(network))
-    return compared

@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     assert set(succeed("git", "ls-files", "qleaky", cwd=ROOT).split()) <= names
     wanted = (
         "py.typed",
-        "cli.py",
+        "cli/__init__.py",
         "datasets/japanese_vowels.npz",
         "datasets/digits.npz",
         "_data/export/README.md",
