@@ -98,7 +98,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wrap": {"overflow": Overflow.WRAP},
     "half even on the decay": {"rounding": Rounding.HALF_EVEN, "rounding_site": RoundingSite.DECAY},
     "a shift": {"decay": ShiftDecay(2)},
-    "a synapse": {"synapse": Synapse(state=QFormat(7, 2), decay=MulShift(n=5), multiplier=np.array(29))},
+    "a synapse": {"synapse": Synapse(state=QFormat(6, 2), decay=MulShift(n=5), multiplier=np.array(29))},
 }
 
 
