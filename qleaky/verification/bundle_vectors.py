@@ -1,0 +1,63 @@
+"""Golden vectors of a bundle: what the reference, or torch of a float network, computes of them, with its digests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qleaky.export.bundle import GoldenVectors
+from qleaky.integer import FloatNetwork, IntegerNetwork
+from qleaky.reference import Recording, run
+from qleaky.verification.digests import state_digests
+from qleaky.verification.expected import reference
+from qleaky.verification.golden import synthetic_inputs
+
+Arrays = dict[str, NDArray[Any]]
+NOT_A_NUMBER = 0x7FC00000
+
+
+def golden_vectors(network: IntegerNetwork, samples: int) -> GoldenVectors:
+    """Synthetic vectors, with the outputs and digests of the reference."""
+    codes = network.encode_all(synthetic_inputs(network, samples))
+    return _of(run(network, codes), codes, [("random", samples)])
+
+
+def given_vectors(network: IntegerNetwork, synthetic: GoldenVectors, inputs: Any) -> GoldenVectors:
+    """The synthetic vectors, followed by recordings.
+
+    Raises:
+        InputError: recordings that the network cannot take.
+    """
+    given = network.encode_all(inputs)
+    axes = {source.name: 1 if source.time == "sequence" else 0 for source in network.inputs}
+    codes = {name: np.concatenate([synthetic.codes[name], given[name]], axis=axis) for name, axis in axes.items()}
+    count = next(given[name].shape[axis] for name, axis in axes.items())
+    return _of(run(network, codes), codes, [*synthetic.groups, ("given", count)])
+
+
+def recorded_vectors(network: FloatNetwork) -> GoldenVectors:
+    """What was recorded when a float network was lowered."""
+    codes, recording, _, _ = reference(network, None, None)
+    samples = next(iter(recording.membranes.values())).shape[1]
+    return _of(recording, codes, [("recorded", samples)])
+
+
+def _of(recording: Recording, codes: Arrays, groups: list[tuple[str, int]]) -> GoldenVectors:
+    return GoldenVectors(codes, recording.outputs, state_digests(as_codes(recording)), groups)
+
+
+def as_codes(recording: Recording) -> Recording:
+    """A recording whose float32 numbers became codes: their bit patterns as int32; integers stay as they are."""
+    kinds = (recording.spikes, recording.membranes, recording.synapses)
+    spikes, membranes, synapses = ({name: float_codes(array) for name, array in kind.items()} for kind in kinds)
+    return Recording(spikes, membranes, recording.outputs, synapses)
+
+
+def float_codes(array: NDArray[Any]) -> NDArray[Any]:
+    """The bit patterns of float32 numbers as int32, -0.0 taken as 0.0 and every NaN as 0x7fc00000; integers unchanged."""
+    if array.dtype.kind != "f":
+        return array
+    values = array.astype(np.float32) + np.float32(0)
+    return np.where(np.isnan(values), np.int32(NOT_A_NUMBER), np.ascontiguousarray(values).view(np.int32))
