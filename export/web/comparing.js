@@ -67,7 +67,7 @@ export class Comparer {
     for (const final of artefact.final_states) {
       const i = states.findIndex(({ layer, kind }) => layer === final.layer && kind === final.kind);
       const size = sizeOf(states[i].shape);
-      const values = joined(found, [final.output], batch * size);
+      const values = outputOf(found, artefact, final.output, false, batch * size);
       for (let s = 0; s < batch; s++) {
         const slice = values?.subarray(s * size, (s + 1) * size);
         const at = (step * this.samples + first + s) * 32;
