@@ -68,7 +68,7 @@ async function check({ nonce, report: target }) {
   });
   if (nonce !== null) checkNonce(nonce, bundle.manifest);
   const ort = await loadRuntime(bundle);
-  const { verdict, report, details } = await validate(bundle, {
+  const { verdict, report } = await validate(bundle, {
     ort,
     nonce,
     validator: "node.mjs",
@@ -80,16 +80,16 @@ async function check({ nonce, report: target }) {
   });
   if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
   await write(target, `${JSON.stringify(report, null, 1)}\n`);
-  details.forEach((detail, i) => print(detail, report.runs[i]));
+  report.runs.forEach(print);
   console.log(`${verdict}: ${report.runs.reduce((sum, run) => sum + run.numbers_compared, 0)} numbers compared; ${target} written.`);
   return EXIT[verdict];
 }
 
-function print({ form, carrier, verdict, reason }, { numbers_compared: compared, tensors_differing: differing, latency_ms: latency }) {
+function print({ form, carrier, verdict, reason, numbers_compared: compared, tensors_differing: differing, latency_ms: latency }) {
   console.log(`${form}, ${carrier}: ${verdict} (${compared} numbers, ${differing} tensors differ)`);
   if (reason) console.log(`  ${reason}`);
-  for (const [what, ms] of Object.entries(latency)) {
-    if (ms?.runs) console.log(`  ${what}: median ${ms.median.toFixed(3)} ms, p99 ${ms.p99.toFixed(3)} ms, ${ms.runs} runs`);
+  for (const [what, ms] of Object.entries(latency ?? {})) {
+    if (ms) console.log(`  ${what}: median ${ms.median.toFixed(3)} ms, p99 ${ms.p99.toFixed(3)} ms, ${ms.runs} runs`);
   }
 }
 

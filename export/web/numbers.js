@@ -3,6 +3,9 @@
 /** Input that is refused: its message is one sentence, without a trace. */
 export class BadInput extends Error {}
 
+/** Why an artefact cannot be compared at all. */
+export class NoVerdict extends Error {}
+
 /** Typed arrays by the name that both NumPy and ONNX Runtime give a type. */
 export const ARRAYS = {
   bool: Uint8Array,
@@ -96,11 +99,10 @@ export function outputCodes(values, floats) {
   return values.every(Number.isSafeInteger) ? BigInt64Array.from(values, BigInt) : null;
 }
 
-/** Numbers as JSON can hold them: integers of 53 bits, saturated; 0 where there is none. */
+/** The first numbers as codes that JSON can hold; what is no integer of 53 bits as the lowest of those, which is no code. */
 export function plainNumbers(values, offset, most) {
-  const limit = Number.MAX_SAFE_INTEGER;
-  const plain = (value) => Math.trunc(Math.min(Math.max(Number(value) + offset, -limit), limit)) || 0;
-  return Array.from(values.slice(0, most), plain);
+  const plain = (value) => (Number.isSafeInteger(Number(value)) ? Number(value) + offset : Number.MIN_SAFE_INTEGER);
+  return Array.from(values.subarray(0, most), plain);
 }
 
 /** How many numbers a shape has. */

@@ -42,7 +42,20 @@ function device(ort) {
     processor: `${navigator.hardwareConcurrency ?? "unknown"} logical cores, 1 used`,
     browser: navigator.userAgent,
     runtime: `onnxruntime-web ${ort.env.versions.web}`,
+    clock: `${clockStep().toLocaleString("en", { maximumSignificantDigits: 2 })} ms`,
   };
+}
+
+/** Milliseconds between two readings of the clock that differ; browsers keep it coarse. */
+function clockStep() {
+  let least = Infinity;
+  for (let i = 0; i < 5; i++) {
+    const start = performance.now();
+    let now = start;
+    while (now === start) now = performance.now();
+    least = Math.min(least, now - start);
+  }
+  return least;
 }
 
 async function check(nonce) {
