@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qleaky._files import write_atomically
 from qleaky.errors import InputError
 from qleaky.export.artefact import choose
-from qleaky.export.bundle import Extras, GoldenVectors, bundle_bytes, check_digestible, state_kinds
+from qleaky.export.bundle import bundle_bytes, check_digestible
+from qleaky.export.bundle_entries import GoldenVectors, state_kinds
 from qleaky.export.bundle_web import web_files
 from qleaky.exporting import contract_of
 from qleaky.integer import FloatNetwork, IntegerNetwork
@@ -38,13 +39,14 @@ def export_bundle(
 ) -> IntegerNetwork | FloatNetwork:
     """Write everything a device needs to check itself, as one zip, and return the contract, which is not in it.
 
-    The zip holds the graphs (of every form the shipped bytes and a twin that differs by added outputs), golden inputs with their
-    outputs and the digests of every spike and membrane, ``manifest.json`` with the SHA-256 of everything, and ``validate.py``,
-    which needs Python 3.8, numpy and onnxruntime alone. The same arguments give the same bytes. docs/bundle.md has the rest.
+    The zip holds the graphs (of every form the shipped bytes and a twin that differs by added outputs), golden inputs with
+    their outputs and the digests of every spike and membrane, ``manifest.json`` with the SHA-256 of everything, and
+    ``validate.py``, which needs Python 3.8, numpy and onnxruntime alone. The same arguments give the same bytes.
+    docs/bundle.md has the rest.
 
-    The vectors are synthetic: from all-spikes to reset chains, 64 samples, or as many as keep inputs, outputs and digests within
-    about 20 MB, at least 16. Recordings go in only where ``inputs`` names them. A FloatNetwork's are those that were recorded
-    when it was lowered.
+    The vectors are synthetic, from all-spikes to reset chains: 64 samples, or as many as keep inputs, outputs and digests
+    within about 20 MB, at least 16. Recordings go in only where ``inputs`` names them. A FloatNetwork's are those that were
+    recorded when it was lowered.
 
     Args:
         network: a contract from :func:`qleaky.lower`, or a torch network together with lower's arguments.
@@ -81,7 +83,7 @@ def bundle_of(
     """The bytes of the zip that :func:`export_bundle` writes; the errors are the same."""
     choices = list(dict.fromkeys(choose(network, form, carrier, None, False) for form in forms))
     check_digestible(network)
-    extras = Extras(web_files(None if onnxruntime_web is None else Path(onnxruntime_web)) if web else {})
+    extras = web_files(None if onnxruntime_web is None else Path(onnxruntime_web)) if web else {}
     return bundle_bytes(network, _vectors(network, inputs), choices, extras)
 
 

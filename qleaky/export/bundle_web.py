@@ -46,7 +46,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise MissingDependencyError(
-            f"{path} cannot be read: {error.strerror or error}. It belongs to the npm package onnxruntime-web; install it again."
+            f"{path} cannot be read: {error.strerror or error}. It belongs to the npm package onnxruntime-web; install it."
         ) from error
 
 

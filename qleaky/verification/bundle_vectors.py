@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.export.bundle import GoldenVectors
+from qleaky.export.bundle_entries import GoldenVectors
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
 from qleaky.verification.digests import state_digests
