@@ -1,0 +1,127 @@
+// `node web/node.mjs [--nonce N] [--report report.json]` in an unpacked bundle: the check of validate.html, under node.
+
+import { lstat, open, rename, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { BadInput, checkNonce, openBundle, validate } from "./validator.js";
+
+const EXIT = { equal: 0, differs: 1, "no verdict": 3 };
+const BAD_INPUT = 2;
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+const HELP = `Usage: node web/node.mjs [--nonce N] [--report FILE]
+Runs the bundle's golden vectors through onnxruntime-web, compares every number and writes FILE (report.json).
+Exit codes: 0 equal, 1 differs, 2 bad input, 3 no verdict.`;
+
+/** A bundle's file: a plain one below the folder, no link, and not larger than `most`. */
+async function read(name, most) {
+  const parts = name.split("/");
+  for (let i = 1; i <= parts.length; i++) {
+    const place = path.join(HERE, "..", ...parts.slice(0, i));
+    const status = await lstat(place).catch(() => null);
+    if (!status) throw new BadInput(`${name} is missing from the bundle.`);
+    if (i < parts.length ? !status.isDirectory() : !status.isFile()) throw new BadInput(`${name} is no plain file of the bundle.`);
+  }
+  const file = await open(path.join(HERE, "..", ...parts));
+  try {
+    const { size } = await file.stat();
+    if (size > most) throw new BadInput(`${name} has ${size} bytes, more than the ${most} it may have.`);
+    return new Uint8Array(await file.readFile());
+  } finally {
+    await file.close();
+  }
+}
+
+/** onnxruntime-web from the bundle's own files. */
+async function loadRuntime(bundle) {
+  const ort = await import("./ort/ort.wasm.min.mjs");
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmBinary = bundle.file("web/ort/ort-wasm-simd-threaded.wasm");
+  ort.env.wasm.wasmPaths = { mjs: new URL("./ort/ort-wasm-simd-threaded.mjs", import.meta.url).href };
+  return ort;
+}
+
+function device(ort) {
+  return {
+    machine: os.machine?.() ?? os.arch(),
+    system: `${os.type()} ${os.release()}`,
+    processor: os.cpus()[0]?.model || "unknown",
+    node: process.version,
+    runtime: `onnxruntime-web ${ort.env.versions.web}`,
+  };
+}
+
+/** A line that replaces itself on a terminal, and one for each new text elsewhere. */
+function line(text, last) {
+  if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${text.slice(0, process.stdout.columns ?? 80)}`);
+  else if (text !== last) console.log(text);
+  return text;
+}
+
+async function check({ nonce, report: target }) {
+  let last = "";
+  if (nonce !== null) checkNonce(nonce);
+  const bundle = await openBundle(read, (done, total) => {
+    if (process.stdout.isTTY) last = line(`files: ${done} of ${total}`, last);
+  });
+  if (nonce !== null) checkNonce(nonce, bundle.manifest);
+  const ort = await loadRuntime(bundle);
+  const { verdict, report, details } = await validate(bundle, {
+    ort,
+    nonce,
+    validator: "node.mjs",
+    device: device(ort),
+    peakMemory: () => process.resourceUsage().maxRSS * 1024,
+    progress: ({ done, total, form, carrier, what }) => {
+      last = line(process.stdout.isTTY ? `${Math.floor((100 * done) / total)} % ${form}, ${carrier}: ${what}` : `${form}, ${carrier}`, last);
+    },
+  });
+  if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
+  await write(target, `${JSON.stringify(report, null, 1)}\n`);
+  details.forEach((detail, i) => print(detail, report.runs[i]));
+  console.log(`${verdict}: ${report.runs.reduce((sum, run) => sum + run.numbers_compared, 0)} numbers compared; ${target} written.`);
+  return EXIT[verdict];
+}
+
+function print({ form, carrier, verdict, reason }, { numbers_compared: compared, tensors_differing: differing, latency_ms: latency }) {
+  console.log(`${form}, ${carrier}: ${verdict} (${compared} numbers, ${differing} tensors differ)`);
+  if (reason) console.log(`  ${reason}`);
+  for (const [what, ms] of Object.entries(latency)) {
+    if (ms?.runs) console.log(`  ${what}: median ${ms.median.toFixed(3)} ms, p99 ${ms.p99.toFixed(3)} ms, ${ms.runs} runs`);
+  }
+}
+
+async function write(target, text) {
+  const temporary = `${target}.${process.pid}.tmp`;
+  try {
+    await writeFile(temporary, text, { flag: "wx" });
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw new BadInput(`Cannot write ${JSON.stringify(target)}: ${error.code}; choose a folder that exists and is writable.`);
+  }
+}
+
+async function main() {
+  let values;
+  try {
+    ({ values } = parseArgs({ options: { nonce: { type: "string" }, report: { type: "string" }, help: { type: "boolean" } } }));
+  } catch (error) {
+    throw new BadInput(`${error.message.split("\n")[0]} See --help.`);
+  }
+  if (values.help) {
+    console.log(HELP);
+    return 0;
+  }
+  return check({ nonce: values.nonce ?? null, report: values.report ?? "report.json" });
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  const message = error instanceof BadInput ? error.message : `The check ended early: ${String(error?.message ?? error).split("\n")[0]}`;
+  console.error(message.replace(/[^ -~]/g, "?"));
+  process.exitCode = BAD_INPUT;
+}
