@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qleaky._files import write_atomically
 from qleaky.errors import InputError
 from qleaky.export.artefact import choose
-from qleaky.export.bundle import Extras, GoldenVectors, bundle_bytes, check_digestible, state_kinds
-from qleaky.export.bundle_web import web_files
+from qleaky.export.bundle import bundle_bytes, check_digestible
+from qleaky.export.bundle_entries import GoldenVectors, state_kinds
+from qleaky.export.web_files import web_files
 from qleaky.exporting import contract_of
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.verification.bundle_vectors import given_vectors, golden_vectors, recorded_vectors
@@ -38,13 +38,14 @@ def export_bundle(
 ) -> IntegerNetwork | FloatNetwork:
     """Write everything a device needs to check itself, as one zip, and return the contract, which is not in it.
 
-    The zip holds the graphs (of every form the shipped bytes and a twin that differs by added outputs), golden inputs with their
-    outputs and the digests of every spike and membrane, ``manifest.json`` with the SHA-256 of everything, and ``validate.py``,
-    which needs Python 3.8, numpy and onnxruntime alone. The same arguments give the same bytes. docs/bundle.md has the rest.
+    The zip holds the graphs (of every form the shipped bytes and a twin that differs by added outputs), golden inputs with
+    their outputs and the digests of every spike and membrane, ``manifest.json`` with the SHA-256 of everything, and
+    ``validate.py``, which needs Python 3.8, numpy and onnxruntime alone. The same arguments give the same bytes.
+    docs/bundle.md has the rest.
 
-    The vectors are synthetic: from all-spikes to reset chains, 64 samples, or as many as keep inputs, outputs and digests within
-    about 20 MB, at least 16. Recordings go in only where ``inputs`` names them. A FloatNetwork's are those that were recorded
-    when it was lowered.
+    The vectors are synthetic, from all-spikes to reset chains: 64 samples, or as many as keep inputs, outputs and digests
+    within about 20 MB, at least 16. Recordings go in only where ``inputs`` names them. A FloatNetwork's are those that were
+    recorded when it was lowered.
 
     Args:
         network: a contract from :func:`qleaky.lower`, or a torch network together with lower's arguments.
@@ -53,8 +54,8 @@ def export_bundle(
         web: add a page that checks a browser, with onnxruntime-web beside it.
         forms: the graphs to put in, as :func:`qleaky.export_onnx` names them; of "auto" and what it stands for, one is kept.
         carrier: what computes, as there.
-        onnxruntime_web: the folder of the installed npm package; None looks for ``node_modules/onnxruntime-web`` here and in
-            the folders above.
+        onnxruntime_web: folder of the npm package; None takes the one that the environment variable QLEAKY_ONNXRUNTIME_WEB
+            names, or ``node_modules/onnxruntime-web`` of the current folder or one above it.
         lowering: ``sample_input`` and the other arguments of :func:`qleaky.lower`, for a torch network.
 
     Raises:
@@ -81,7 +82,7 @@ def bundle_of(
     """The bytes of the zip that :func:`export_bundle` writes; the errors are the same."""
     choices = list(dict.fromkeys(choose(network, form, carrier, None, False) for form in forms))
     check_digestible(network)
-    extras = Extras(web_files(None if onnxruntime_web is None else Path(onnxruntime_web)) if web else {})
+    extras = web_files(onnxruntime_web) if web else {}
     return bundle_bytes(network, _vectors(network, inputs), choices, extras)
 
 

@@ -188,7 +188,8 @@ def _problems(manifest: Manifest) -> Any:
     for what, names in _names(manifest, states):
         if len(set(names)) < len(names):
             yield f"names {what} twice"
-    for entry in (*manifest.inputs, *manifest.outputs, *manifest.states):
+    entries: list[InputEntry | OutputEntry | StateEntry] = [*manifest.inputs, *manifest.outputs, *manifest.states]
+    for entry in entries:
         if math.prod(entry.shape) > MAX_ELEMENTS or math.prod(manifest.shape_of(entry)) > MAX_NUMBERS:
             yield f"declares more numbers than the {MAX_ELEMENTS:,} a sample, or the {MAX_NUMBERS:,} a file, may have"
     for source in manifest.inputs:
@@ -209,7 +210,8 @@ def _problems(manifest: Manifest) -> Any:
 
 
 def _named_files(manifest: Manifest) -> list[str]:
-    named = [entry.golden for entry in (*manifest.inputs, *manifest.outputs)] + [state.digests for state in manifest.states]
+    named = [entry.golden for entry in manifest.inputs] + [entry.golden for entry in manifest.outputs]
+    named += [state.digests for state in manifest.states]
     return named + [name for artefact in manifest.artefacts for name in (artefact.model, artefact.probe)]
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.export.bundle import GoldenVectors
+from qleaky.export.bundle_entries import GoldenVectors
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
 from qleaky.verification.digests import state_digests
 from qleaky.verification.expected import reference
-from qleaky.verification.golden import synthetic_inputs
+from qleaky.verification.vectors import vectors
 
 Arrays = dict[str, NDArray[Any]]
 NOT_A_NUMBER = 0x7FC00000
@@ -20,8 +20,8 @@ NOT_A_NUMBER = 0x7FC00000
 
 def golden_vectors(network: IntegerNetwork, samples: int) -> GoldenVectors:
     """Synthetic vectors, with the outputs and digests of the reference."""
-    codes = network.encode_all(synthetic_inputs(network, samples))
-    return _of(run(network, codes), codes, [("random", samples)])
+    found = vectors(network, samples=samples)
+    return _of(run(network, found.codes), found.codes, [(group.name, group.count) for group in found.groups])
 
 
 def given_vectors(network: IntegerNetwork, synthetic: GoldenVectors, inputs: Any) -> GoldenVectors:
