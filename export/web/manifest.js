@@ -212,7 +212,8 @@ function wrong(where, what) {
   return new BadInput(`manifest.json: ${where} ${what}.`);
 }
 
-/** A stranger's text as it can be shown: in quotes, escaped, cut. */
+/** A stranger's value as it can be shown: text in quotes, escaped, cut; of others the type. */
 export function quoted(value) {
-  return JSON.stringify(String(value).slice(0, 100)).replace(/[^ -~]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+  if (typeof value !== "string") return `what is no text, but ${value === null ? "null" : typeof value}`;
+  return JSON.stringify(value.slice(0, 100)).replace(/[^ -~]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }

@@ -1,4 +1,4 @@
-// `node web/node.mjs [--nonce N] [--report report.json]` in an unpacked bundle: the check of validate.html, under node.
+// `node web/node.mjs [--nonce N] [--report FILE] [--quick]` in an unpacked bundle: the check of validate.html, under node.
 
 import { lstat, open, rename, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
@@ -11,8 +11,9 @@ import { BadInput, checkNonce, openBundle, validate } from "./validator.js";
 const EXIT = { equal: 0, differs: 1, "no verdict": 3 };
 const BAD_INPUT = 2;
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const HELP = `Usage: node web/node.mjs [--nonce N] [--report FILE]
+const HELP = `Usage: node web/node.mjs [--nonce N] [--report FILE] [--quick]
 Runs the bundle's golden vectors through onnxruntime-web, compares every number and writes FILE (report.json).
+--quick measures latency for a moment only.
 Exit codes: 0 equal, 1 differs, 2 bad input, 3 no verdict.`;
 
 /** A bundle's file: a plain one below the folder, no link, and not larger than `most`. */
@@ -60,7 +61,7 @@ function line(text, last) {
   return text;
 }
 
-async function check({ nonce, report: target }) {
+async function check({ nonce, quick, report: target }) {
   let last = "";
   if (nonce !== null) checkNonce(nonce);
   const bundle = await openBundle(read, (done, total) => {
@@ -71,6 +72,7 @@ async function check({ nonce, report: target }) {
   const { verdict, report } = await validate(bundle, {
     ort,
     nonce,
+    quick,
     validator: "node.mjs",
     device: device(ort),
     peakMemory: () => process.resourceUsage().maxRSS * 1024,
@@ -107,7 +109,9 @@ async function write(target, text) {
 async function main() {
   let values;
   try {
-    ({ values } = parseArgs({ options: { nonce: { type: "string" }, report: { type: "string" }, help: { type: "boolean" } } }));
+    const flag = { type: "boolean", default: false };
+    const text = { type: "string" };
+    ({ values } = parseArgs({ options: { nonce: text, report: text, quick: flag, help: flag } }));
   } catch (error) {
     throw new BadInput(`${error.message.split("\n")[0]} See --help.`);
   }
@@ -115,7 +119,7 @@ async function main() {
     console.log(HELP);
     return 0;
   }
-  return check({ nonce: values.nonce ?? null, report: values.report ?? "report.json" });
+  return check({ nonce: values.nonce ?? null, quick: values.quick, report: values.report ?? "report.json" });
 }
 
 try {
