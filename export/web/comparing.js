@@ -136,7 +136,10 @@ export class Comparer {
 
   /** {name: SHA-256 of the shipped file's output, as int64 in C order, or as the bits of float32}. */
   outputDigests() {
-    const entries = this.manifest.outputs.map(({ name }, i) => [name, hex(new Sha256().update(bytesOf(this.outputs[i])).digest())]);
+    const entries = this.manifest.outputs.map(({ name }, i) => [
+      name,
+      hex(new Sha256().update(bytesOf(this.outputs[i])).digest()),
+    ]);
     return Object.fromEntries(entries);
   }
 }
@@ -157,5 +160,6 @@ function describe({ layer, kind, output, slice, expected }, step, sample) {
   }
   const element = Array.from(slice).findIndex((value, e) => Number(value) !== Number(expected[e]));
   if (element < 0 || slice instanceof Float32Array) return `output ${layer}, step ${step}, sample ${sample}: differs`;
-  return `output ${layer}, step ${step}, sample ${sample}, element ${element}: ${expected[element]} expected, ${slice[element]} found`;
+  const numbers = `${expected[element]} expected, ${slice[element]} found`;
+  return `output ${layer}, step ${step}, sample ${sample}, element ${element}: ${numbers}`;
 }

@@ -42,11 +42,11 @@ export function readManifest(bytes) {
 }
 
 function checkHead(manifest) {
-  if (manifest.kind !== "qleaky-bundle") throw wrong("kind", "is not \"qleaky-bundle\"");
+  if (manifest.kind !== "qleaky-bundle") throw wrong("kind", 'is not "qleaky-bundle"');
   count(manifest.version, "version", Number.MAX_SAFE_INTEGER);
   if (manifest.version > VERSION) {
     throw new BadInput(
-      `This bundle has version ${manifest.version}, made by a later qleaky; its validator reads up to ${VERSION}, so make it again.`,
+      `This bundle has version ${manifest.version}, made by a later qleaky; its validator reads up to ${VERSION}. Make it again.`,
     );
   }
   text(manifest.created_by, "created_by");
@@ -124,7 +124,7 @@ function checkArtefact(manifest, artefact, where) {
   unique(artefact.probes, `${where}.probes`);
   if (artefact.probes.length !== manifest.states.length) throw wrong(`${where}.probes`, "is not one for each of states");
   if ((artefact.form === "step") !== Array.isArray(artefact.steps)) {
-    throw wrong(`${where}.steps`, "is not what the form has: a list for \"step\", null for others");
+    throw wrong(`${where}.steps`, 'is not what the form has: a list for "step", null for others');
   }
   each(artefact.steps ?? [], `${where}.steps`, 0, (step, place) => {
     text(step.input, `${place}.input`);
@@ -147,7 +147,9 @@ function checkProbe(manifest, probe, where) {
 function checkSizes({ network, inputs, outputs, states }) {
   const numbers = [...inputs, ...outputs, ...states].reduce((sum, { shape }) => sum + sizeOf(shape), 0) * network.num_steps;
   if (numbers > MAX_NUMBERS) {
-    throw new BadInput(`manifest.json declares ${numbers} numbers a sample, more than the ${MAX_NUMBERS} that are checked here.`);
+    throw new BadInput(
+      `manifest.json declares ${numbers} numbers a sample, more than the ${MAX_NUMBERS} that are checked here.`,
+    );
   }
 }
 
@@ -201,7 +203,8 @@ function hash(value, where) {
 }
 
 function count(value, where, most, least = 1) {
-  if (!Number.isSafeInteger(value) || value < least || value > most) throw wrong(where, `is no integer from ${least} to ${most}`);
+  if (!Number.isSafeInteger(value) || value < least || value > most)
+    throw wrong(where, `is no integer from ${least} to ${most}`);
 }
 
 function choice(value, where, values) {

@@ -6,7 +6,8 @@ import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { BadInput, checkNonce, openBundle, validate } from "./validator.js";
+import { loadRuntime } from "./runtime.js";
+import { BadInput, checkNonce, openBundle, sentence, validate } from "./validator.js";
 
 const EXIT = { equal: 0, differs: 1, "no verdict": 3 };
 const BAD_INPUT = 2;
@@ -23,7 +24,8 @@ async function read(name, most) {
     const place = path.join(HERE, "..", ...parts.slice(0, i));
     const status = await lstat(place).catch(() => null);
     if (!status) throw new BadInput(`${name} is missing from the bundle.`);
-    if (i < parts.length ? !status.isDirectory() : !status.isFile()) throw new BadInput(`${name} is no plain file of the bundle.`);
+    if (i < parts.length ? !status.isDirectory() : !status.isFile())
+      throw new BadInput(`${name} is no plain file of the bundle.`);
   }
   const file = await open(path.join(HERE, "..", ...parts));
   try {
@@ -33,15 +35,6 @@ async function read(name, most) {
   } finally {
     await file.close();
   }
-}
-
-/** onnxruntime-web from the bundle's own files. */
-async function loadRuntime(bundle) {
-  const ort = await import("./ort/ort.wasm.min.mjs");
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmBinary = bundle.file("web/ort/ort-wasm-simd-threaded.wasm");
-  ort.env.wasm.wasmPaths = { mjs: new URL("./ort/ort-wasm-simd-threaded.mjs", import.meta.url).href };
-  return ort;
 }
 
 function device(ort) {
@@ -77,20 +70,23 @@ async function check({ nonce, quick, report: target }) {
     device: device(ort),
     peakMemory: () => process.resourceUsage().maxRSS * 1024,
     progress: ({ done, total, form, carrier, what }) => {
-      last = line(process.stdout.isTTY ? `${Math.floor((100 * done) / total)} % ${form}, ${carrier}: ${what}` : `${form}, ${carrier}`, last);
+      const graph = `${form}, ${carrier}`;
+      last = line(process.stdout.isTTY ? `${Math.floor((100 * done) / total)} % ${graph}: ${what}` : graph, last);
     },
   });
   if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
   await write(target, `${JSON.stringify(report, null, 1)}\n`);
   report.runs.forEach(print);
-  console.log(`${verdict}: ${report.runs.reduce((sum, run) => sum + run.numbers_compared, 0)} numbers compared; ${target} written.`);
+  const compared = report.runs.reduce((sum, run) => sum + run.numbers_compared, 0);
+  console.log(`${verdict}: ${compared} numbers compared; ${target} written.`);
   return EXIT[verdict];
 }
 
-function print({ form, carrier, verdict, reason, numbers_compared: compared, tensors_differing: differing, latency_ms: latency }) {
-  console.log(`${form}, ${carrier}: ${verdict} (${compared} numbers, ${differing} tensors differ)`);
-  if (reason) console.log(`  ${reason}`);
-  for (const [what, ms] of Object.entries(latency ?? {})) {
+function print(run) {
+  const counts = `${run.numbers_compared} numbers, ${run.tensors_differing} tensors differ`;
+  console.log(`${run.form}, ${run.carrier}: ${run.verdict} (${counts})`);
+  if (run.reason) console.log(`  ${run.reason}`);
+  for (const [what, ms] of Object.entries(run.latency_ms ?? {})) {
     if (ms) console.log(`  ${what}: median ${ms.median.toFixed(3)} ms, p99 ${ms.p99.toFixed(3)} ms, ${ms.runs} runs`);
   }
 }
@@ -125,7 +121,6 @@ async function main() {
 try {
   process.exitCode = await main();
 } catch (error) {
-  const message = error instanceof BadInput ? error.message : `The check ended early: ${String(error?.message ?? error).split("\n")[0]}`;
-  console.error(message.replace(/[^ -~]/g, "?"));
+  console.error(sentence(error).replace(/[^ -~]/g, "?"));
   process.exitCode = BAD_INPUT;
 }

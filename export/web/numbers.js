@@ -3,6 +3,14 @@
 /** Input that is refused: its message is one sentence, without a trace. */
 export class BadInput extends Error {}
 
+/** What went wrong, in one sentence. */
+export function sentence(error) {
+  const text = String(error?.message ?? error)
+    .split("\n")[0]
+    .slice(0, 400);
+  return error instanceof BadInput ? text : `The check ended early: ${text}`;
+}
+
 /** Why an artefact cannot be compared at all. */
 export class NoVerdict extends Error {}
 
@@ -52,7 +60,10 @@ export function readNpy(bytes, name) {
     throw new BadInput(`${name} holds ${found[1]}, which is no plain little-endian number.`);
   }
   const dtype = DESCRIPTIONS[found[1]];
-  const shape = found[2].split(",").filter((size) => size.trim()).map(Number);
+  const shape = found[2]
+    .split(",")
+    .filter((size) => size.trim())
+    .map(Number);
   const size = shape.reduce((product, length) => product * length, 1);
   const wanted = size * ARRAYS[dtype].BYTES_PER_ELEMENT;
   if (wanted !== bytes.length - start) {

@@ -36,7 +36,8 @@ class Page {
     this.say("", "Running", "Every file is checked, then every form of the network runs.", "running");
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this[data.type](data);
-    this.worker.onerror = () => this.refused({ message: "This browser cannot run the check: it needs module workers. Update it, or take another." });
+    this.worker.onerror = () =>
+      this.refused({ message: "This browser cannot run the check, which needs module workers; update it." });
     this.worker.postMessage({ nonce: part("nonce").value || null });
   }
 
@@ -138,7 +139,8 @@ class Page {
   }
 }
 
-function runCard({ form, carrier, verdict, numbers_compared: compared, tensors_differing: differing, latency_ms: latency, assigned, reason }, clock) {
+function runCard(run, clock) {
+  const { form, carrier, verdict, numbers_compared: compared, tensors_differing: differing, latency_ms: latency } = run;
   const card = element("li", "");
   card.className = "run";
   const title = element("h3", "");
@@ -152,8 +154,8 @@ function runCard({ form, carrier, verdict, numbers_compared: compared, tensors_d
     ["Differing", `${number(differing)} tensors`],
     ...(latency ? [["Inference", duration(latency.inference, clock)]] : []),
     ...(latency?.step ? [["Step", duration(latency.step, clock)]] : []),
-    ...(assigned.wasm ? [["Nodes", `${number(assigned.wasm)} (WebAssembly)`]] : []),
-    ...(verdict === "no verdict" ? [["Why", reason]] : []),
+    ...(run.assigned.wasm ? [["Nodes", `${number(run.assigned.wasm)} (WebAssembly)`]] : []),
+    ...(verdict === "no verdict" ? [["Why", run.reason]] : []),
   ]);
   card.append(title, list);
   return card;

@@ -27,7 +27,9 @@ export function cutInputs({ network, inputs }, values, samples, first, last) {
  */
 export async function run(ort, session, artefact, manifest, values, batch, onStep = () => {}) {
   if (artefact.form === "step") return runSteps(ort, session, artefact, manifest, values, batch, onStep);
-  const feeds = feed(ort, manifest, values, (input) => (input.time === "sequence" ? [manifest.network.num_steps, batch] : [batch]));
+  const feeds = feed(ort, manifest, values, (input) =>
+    input.time === "sequence" ? [manifest.network.num_steps, batch] : [batch],
+  );
   return pieces([await session.run(feeds)]);
 }
 
@@ -43,7 +45,10 @@ async function runSteps(ort, session, artefact, manifest, values, batch, onStep)
       const size = batch * sizeOf(manifest.inputs[i].shape);
       return manifest.inputs[i].time === "sequence" ? data.slice(t * size, (t + 1) * size) : data;
     });
-    const feeds = Object.assign(feed(ort, manifest, now, () => [batch]), states);
+    const feeds = Object.assign(
+      feed(ort, manifest, now, () => [batch]),
+      states,
+    );
     const start = performance.now();
     const found = await session.run(feeds);
     onStep(performance.now() - start);

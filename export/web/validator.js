@@ -9,7 +9,7 @@ export { openBundle } from "./bundle.js";
 export { stateDigest } from "./comparing.js";
 export { readManifest } from "./manifest.js";
 export { checkNonce, nonceInputs } from "./nonce.js";
-export { BadInput, floatBits, readNpy } from "./numbers.js";
+export { BadInput, floatBits, readNpy, sentence } from "./numbers.js";
 export { Sha256, hex, sha256 } from "./sha256.js";
 
 const BATCH = 8;
@@ -21,11 +21,15 @@ const SINGLES = 16;
 /**
  * Run every artefact of an opened bundle and compare.
  *
- * Options: `ort`, onnxruntime-web; `nonce`, or null; `quick`: measure latency for a moment only; `validator`, `device` and `peakMemory()` for the report;
- * `progress({done, total, form, carrier, what})`; `onSample({form, sample, layers})`, the spikes of a sample just run.
+ * Options: `ort`, onnxruntime-web; `nonce`, or null; `quick`: measure latency for a moment only; `validator`, `device` and
+ * `peakMemory()` for the report; `progress({done, total, form, carrier, what})`; `onSample({form, sample, layers})`, the spikes of
+ * a sample just run.
  * Returns {verdict, report}.
  */
-export async function validate(bundle, { ort, nonce = null, quick = false, validator, device, peakMemory, progress, onSample }) {
+export async function validate(
+  bundle,
+  { ort, nonce = null, quick = false, validator, device, peakMemory, progress, onSample },
+) {
   const { manifest } = bundle;
   if (nonce !== null) checkNonce(nonce, manifest);
   const size = batchSize(manifest);
@@ -108,7 +112,8 @@ async function measure({ bundle, artefact, ort, quick, step }, [shipped], compar
   const steps = [];
   const singles = Math.min(SINGLES, manifest.samples);
   const began = performance.now();
-  for (let i = 0; i < Math.max(singles, WARM_UPS + 1) || !(quick || enough(inferences.length, performance.now() - began)); i++) {
+  const done = () => quick || enough(inferences.length, performance.now() - began);
+  for (let i = 0; i < Math.max(singles, WARM_UPS + 1) || !done(); i++) {
     const sample = i % manifest.samples;
     const values = cutInputs(manifest, bundle.inputs, manifest.samples, sample, sample + 1);
     const taken = [];
@@ -135,7 +140,10 @@ function statistics(times) {
 }
 
 function reasonOf(error, ort) {
-  const text = String(error?.message ?? error).split("\n")[0].slice(0, 300).replace(/[^ -~]/g, "?");
+  const text = String(error?.message ?? error)
+    .split("\n")[0]
+    .slice(0, 300)
+    .replace(/[^ -~]/g, "?");
   return error instanceof NoVerdict ? text : `onnxruntime-web ${ort.env.versions.web} could not run it: ${text}`;
 }
 
@@ -159,7 +167,9 @@ function finished({ bundle, artefact }, comparer, drawn, { failure, latency }) {
     nonce: null,
     latency_ms: null,
   };
-  return failure === null ? { ...report, ...judged(bundle.file(artefact.model), comparer, drawn), latency_ms: latency } : report;
+  return failure === null
+    ? { ...report, ...judged(bundle.file(artefact.model), comparer, drawn), latency_ms: latency }
+    : report;
 }
 
 function judged(model, comparer, drawn) {
@@ -187,16 +197,19 @@ function batchSize({ network, inputs, outputs, states }) {
 /** Spikes of a batch's first sample: a row of steps for each neuron, or for RASTER_ROWS of them at equal distances. */
 function rasters(found, artefact, manifest, batch) {
   const steps = manifest.network.num_steps;
-  return artefact.probes.filter(({ kind }) => kind === "spk").map(({ layer, outputs }) => {
-    const size = sizeOf(manifest.states.find((state) => state.layer === layer && state.kind === "spk").shape);
-    const rows = Math.min(size, RASTER_ROWS);
-    const spikes = new Uint8Array(rows * steps);
-    const flat = outputs.flatMap((name) => found.get(name) ?? []);
-    for (let t = 0; t < steps; t++) {
-      const piece = flat.length === steps ? flat[t] : flat[0];
-      const start = flat.length === steps ? 0 : t * batch * size;
-      for (let r = 0; r < rows; r++) spikes[r * steps + t] = Number(piece?.[start + Math.floor((r * size) / rows)] ?? 0) ? 1 : 0;
-    }
-    return { layer, neurons: size, rows, steps, spikes };
-  });
+  return artefact.probes
+    .filter(({ kind }) => kind === "spk")
+    .map(({ layer, outputs }) => {
+      const size = sizeOf(manifest.states.find((state) => state.layer === layer && state.kind === "spk").shape);
+      const rows = Math.min(size, RASTER_ROWS);
+      const spikes = new Uint8Array(rows * steps);
+      const flat = outputs.flatMap((name) => found.get(name) ?? []);
+      for (let t = 0; t < steps; t++) {
+        const piece = flat.length === steps ? flat[t] : flat[0];
+        const start = flat.length === steps ? 0 : t * batch * size;
+        for (let r = 0; r < rows; r++)
+          spikes[r * steps + t] = Number(piece?.[start + Math.floor((r * size) / rows)] ?? 0) ? 1 : 0;
+      }
+      return { layer, neurons: size, rows, steps, spikes };
+    });
 }

@@ -1,4 +1,4 @@
-// Answers questions about export/web/validator.js: a list of [name, argument] on stdin, the list of answers on stdout, both JSON.
+// Answers questions about export/web/validator.js: a JSON list of [name, argument] on stdin, the list of answers on stdout.
 
 import { readFileSync } from "node:fs";
 import * as validator from "../../export/web/validator.js";

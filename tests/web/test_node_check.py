@@ -105,7 +105,7 @@ def test_its_report_counts_nodes_and_clocks_inferences_and_steps(checked: Path) 
 
 
 def test_every_number_of_every_form_is_compared(checked: Path, network: qleaky.IntegerNetwork) -> None:
-    """States through the twin; outputs of both files, of the first 16 samples also alone; final membranes of the shipped one."""
+    """States of the twin; outputs of both files, and of 16 samples also alone; final membranes of the shipped one."""
     _, recording = golden(network, checked)
     (_, samples, _) = next(iter(recording.membranes.values())).shape
     states = sum(array.size for arrays in (recording.membranes, recording.spikes) for array in arrays.values())
@@ -117,7 +117,9 @@ def test_every_number_of_every_form_is_compared(checked: Path, network: qleaky.I
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_changed_weight_differs_where_onnx_runtime_says(node: str, bundle: Path, network: qleaky.IntegerNetwork, form: str) -> None:
+def test_a_changed_weight_differs_where_onnx_runtime_says(
+    node: str, bundle: Path, network: qleaky.IntegerNetwork, form: str
+) -> None:
     corrupt(bundle, form)
     ran = check_under_node(node, bundle, "--quick")
     assert ran.returncode == 1, ran.stdout + ran.stderr
@@ -159,9 +161,15 @@ Change = Callable[[Any], object]
         (lambda m: m["files"].update({"a\x1b[2J": {"sha256": "0" * 64, "bytes": 1}}), 'files lists "a\\u001b[2J", which is'),
         (lambda m: m["files"].update({"a/b": {"sha256": "0" * 64, "bytes": 1}}), "a/b is missing from the bundle."),
         (lambda m: m["files"]["models/scan.onnx"].update(bytes=5), " bytes, more than the 5 it may have."),
-        (lambda m: m["states"][0].update(shape=[2**26]), "manifest.json declares 1946160072 numbers a sample, more than the 134217728"),
+        (
+            lambda m: m["states"][0].update(shape=[2**26]),
+            "manifest.json declares 1946160072 numbers a sample, more than the 134217728",
+        ),
         (lambda m: m["states"][0].update(shape=[65]), "the graph gives"),
-        (lambda m: m["inputs"][0].update(shape=[13]), "golden/inputs/0.npy holds uint8 (29, 64, 12); the manifest asks uint8 (29, 64, 13)."),
+        (
+            lambda m: m["inputs"][0].update(shape=[13]),
+            "golden/inputs/0.npy holds uint8 (29, 64, 12); the manifest asks uint8 (29, 64, 13).",
+        ),
         (lambda m: m.update(samples=65), "golden/inputs/0.npy holds uint8 (29, 64, 12); the manifest asks uint8 (29, 65, 12)."),
         (lambda m: m.update(samples=63), "vectors[7].count is no integer from 0 to"),
         (lambda m: m["network"].update(num_steps=10**9), "network.num_steps is no integer from 1 to"),

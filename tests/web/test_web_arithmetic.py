@@ -21,7 +21,24 @@ import qleaky
 from qleaky.verification.digests import state_digest
 
 ANSWERS = Path(__file__).with_name("answers.mjs")
-ODD: tuple[Any, ...] = (None, True, -1, 0, 1.5, 2**53, 1e300, "", "\x1b[2J", "../x", "__proto__", [], [0], [[]], {}, {"toString": 1})
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    2**53,
+    1e300,
+    "",
+    "\x1b[2J",
+    "../x",
+    "__proto__",
+    [],
+    [0],
+    [[]],
+    {},
+    {"toString": 1},
+)
 
 
 def ask(node: str, *questions: tuple[str, Any]) -> list[Any]:
@@ -47,7 +64,9 @@ def test_sha256_is_hashlibs_for_every_length_around_a_block_and_however_it_is_cu
 def test_a_state_digest_is_that_of_the_reference(node: str) -> None:
     rng = np.random.default_rng(0)
     shapes = [(1,), (7,), (3, 4, 5), (2, 0x200)]
-    cases = [("lif 1/é"[:5], k, t, s, rng.integers(-(2**31), 2**31, s)) for t, s in enumerate(shapes) for k in ("mem", "spk", "syn")]
+    cases = [
+        ("lif 1/é"[:5], k, t, s, rng.integers(-(2**31), 2**31, s)) for t, s in enumerate(shapes) for k in ("mem", "spk", "syn")
+    ]
     asked = [("stateDigest", [layer, kind, step, shape, codes.ravel().tolist()]) for layer, kind, step, shape, codes in cases]
     wanted = [state_digest(layer, kind, step, codes).hex() for layer, kind, step, _, codes in cases]  # type: ignore[arg-type]
     assert ask(node, *asked) == wanted
@@ -56,7 +75,10 @@ def test_a_state_digest_is_that_of_the_reference(node: str) -> None:
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
 def test_an_npy_file_is_read_as_numpy_wrote_it(node: str, dtype: str) -> None:
     rng = np.random.default_rng(1)
-    arrays = [np.frombuffer(rng.bytes(np.dtype(dtype).itemsize * size), dtype).reshape(shape) for size, shape in ((1, ()), (6, (2, 3)))]
+    arrays = [
+        np.frombuffer(rng.bytes(np.dtype(dtype).itemsize * size), dtype).reshape(shape)
+        for size, shape in ((1, ()), (6, (2, 3)))
+    ]
     arrays = [np.nan_to_num(a % 2).astype(dtype) if dtype in ("f4", "f8", "bool") else a for a in arrays]
     for array, found in zip(arrays, ask(node, *(("readNpy", npy(a).hex()) for a in arrays)), strict=True):
         assert found["dtype"] == array.dtype.name
@@ -77,7 +99,10 @@ def test_an_npy_file_is_read_as_numpy_wrote_it(node: str, dtype: str) -> None:
         (npy(np.zeros(2, "i4")) + b"x", "declares 8 bytes of numbers and holds 9"),
         (npy(np.zeros(2, "i4"))[:40], "is not that of plain numbers in C order"),
         (npy(np.zeros(2, "i4")).replace(b"(2,)", b"(-2)"), "is not that of plain numbers in C order"),
-        (npy(np.zeros(20, "i4")).replace(b"(20,), }        ", b"(9999999999,), }"), "declares 39999999996 bytes of numbers and holds 80"),
+        (
+            npy(np.zeros(20, "i4")).replace(b"(20,), }        ", b"(9999999999,), }"),
+            "declares 39999999996 bytes of numbers and holds 80",
+        ),
         (npy(np.array([{}], object)), "is not that of plain numbers in C order"),
     ],
 )
@@ -88,14 +113,28 @@ def test_any_other_npy_file_is_refused(node: str, file: bytes, message: str) -> 
 
 
 def test_float_bits_have_one_zero_and_one_nan(node: str) -> None:
-    patterns = [0, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00001, 0x7F800001, 1, 0x80000001]
+    patterns = [
+        0,
+        0x80000000,
+        0x3F800000,
+        0xBF800000,
+        0x7F800000,
+        0xFF800000,
+        0x7FC00000,
+        0xFFC00001,
+        0x7F800001,
+        1,
+        0x80000001,
+    ]
     (found,) = ask(node, ("floatBits", struct.pack(f"<{len(patterns)}I", *patterns).hex()))
     wanted = [0 if p & 0x7FFFFFFF == 0 else 0x7FC00000 if p & 0x7FFFFFFF > 0x7F800000 else p for p in patterns]
     assert [bits % 2**32 for bits in found] == wanted
 
 
 @pytest.mark.parametrize("nonce", ["a", "tea time~", "x" * 200])
-def test_nonce_vectors_are_those_of_unbounded_integers(node: str, network: qleaky.IntegerNetwork, good_bundle: Path, nonce: str) -> None:
+def test_nonce_vectors_are_those_of_unbounded_integers(
+    node: str, network: qleaky.IntegerNetwork, good_bundle: Path, nonce: str
+) -> None:
     (found,) = ask(node, ("nonceInputs", [nonce, manifest_of(good_bundle)]))
     wanted = nonce_codes(network, nonce)
     assert found == [[str(code) for code in wanted[source.name].ravel()] for source in network.inputs]
@@ -103,7 +142,13 @@ def test_nonce_vectors_are_those_of_unbounded_integers(node: str, network: qleak
 
 @pytest.mark.parametrize(
     ("dtype", "low", "high", "zero"),
-    [("uint8", 0, 1, 0), ("int8", -128, 127, 0), ("int32", -(2**31), 2**31 - 1, -5), ("int32", -(2**20), 2**20, 0), ("uint32", 0, 2**32 - 1, 9)],
+    [
+        ("uint8", 0, 1, 0),
+        ("int8", -128, 127, 0),
+        ("int32", -(2**31), 2**31 - 1, -5),
+        ("int32", -(2**20), 2**20, 0),
+        ("uint32", 0, 2**32 - 1, 9),
+    ],
 )
 @pytest.mark.parametrize("time", ["static", "sequence"])
 def test_nonce_codes_of_any_range_are_exact(node: str, dtype: str, low: int, high: int, zero: int, time: str) -> None:
@@ -143,7 +188,9 @@ def mutants(manifest: Any) -> Iterator[Any]:
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where something is, but of long lists of the same only the first two."""
-    entries = list(value.items())[:12] if isinstance(value, dict) else list(enumerate(value))[:2] if isinstance(value, list) else []
+    entries = (
+        list(value.items())[:12] if isinstance(value, dict) else list(enumerate(value))[:2] if isinstance(value, list) else []
+    )
     for key, inner in entries:
         yield (*path, key)
         yield from places(inner, (*path, key))

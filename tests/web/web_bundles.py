@@ -100,7 +100,9 @@ def reference_digests(recording: Any) -> dict[tuple[str, str], list[str]]:
             found[layer, kind] = [
                 hashlib.sha256(
                     b"".join(
-                        hashlib.sha256(f"qleaky-digest-1 {layer} {kind} {t} {shape}\n".encode() + codes.astype("<i4").tobytes()).digest()
+                        hashlib.sha256(
+                            f"qleaky-digest-1 {layer} {kind} {t} {shape}\n".encode() + codes.astype("<i4").tobytes()
+                        ).digest()
                         for codes in step
                     )
                 ).hexdigest()
