@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qleaky.cli._bundle import bundle_options, is_bundle, network_of, refuse_bundle_options, verify_bundle
 from qleaky.cli._inputs import load_inputs
 from qleaky.cli._terminal import stages
 
@@ -18,22 +19,34 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 
 @click.command()
 @click.argument("artefact", type=click.Path())
-@click.option("--network", required=True, type=click.Path(), help="The .qleaky file it was exported from.", metavar="FILE")
+@click.option(
+    "--network",
+    type=click.Path(),
+    help="The .qleaky file it was exported from; a bundle's is FILE.qleaky beside it.",
+    metavar="FILE",
+)
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs'; synthetic vectors without it.", metavar="FILE")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
-def verify(artefact: str, network: str, inputs: str | None, json_path: str | None) -> int:
-    """Compare every spike and membrane of ARTEFACT with the reference."""
+@bundle_options
+def verify(
+    artefact: str, network: str | None, inputs: str | None, json_path: str | None, report: str | None, nonce: str | None
+) -> int:
+    """Compare every spike and membrane of ARTEFACT with the reference, or check a device's report of a bundle."""
+    network = network_of(artefact, network)
+    if is_bundle(artefact):
+        return verify_bundle(artefact, network, report=report, nonce=nonce, json_path=json_path)
+    refuse_bundle_options(report=report, nonce=nonce)
     from qleaky.integer import load_network
     from qleaky.verification import verify as check
 
     contract = load_network(network)
     codes = None if inputs is None else load_inputs(inputs, [source.name for source in contract.inputs])
     with stages(RUNS) as advance:
-        report = check(artefact, contract, codes, progress=advance)
+        found = check(artefact, contract, codes, progress=advance)
     if json_path is not None:
-        report.certificate().save(json_path)
-    print_report(report)
-    return EXIT_CODES[report.verdict]
+        found.certificate().save(json_path)
+    print_report(found)
+    return EXIT_CODES[found.verdict]
 
 
 def print_report(report: Report) -> None:
