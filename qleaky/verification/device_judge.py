@@ -128,7 +128,7 @@ def at(spot: Spot) -> str:
     """A place in words."""
     layer, kind, step = spot
     what = {"mem": "membrane of layer", "spk": "spikes of layer", "syn": "synaptic current of layer", "out": "output"}[kind]
-    return f"the {what} {printable(layer)!r}" + ("" if kind == "out" else f", step {step}")
+    return f"the {what} '{printable(layer)}'" + ("" if kind == "out" else f", step {step}")
 
 
 def name_of(run: DeviceRun | RunCheck) -> str:

@@ -140,12 +140,12 @@ def _check_nonce(said: DeviceFile, network: Network, nonce: str | None, where: s
             )
         if said.nonce != nonce:
             raise ArtefactError(
-                f"{where} answers the nonce {printable(said.nonce)!r}, not {nonce!r}: it was made for another check. Run "
+                f"{where} answers the nonce '{printable(said.nonce)}', not {nonce!r}: it was made for another check. Run "
                 f"validate.py --nonce {nonce} on the device."
             )
         return ()
     if said.nonce is not None:
-        return (f"the nonce {printable(said.nonce)!r} is the report's own: pass the one you gave out, with --nonce.",)
+        return (f"the nonce '{printable(said.nonce)}' is the report's own: pass the one you gave out, with --nonce.",)
     return ("there was no nonce: whoever has the bundle could have written these answers without running anything.",)
 
 
