@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +121,16 @@ def refuse_bundle_options(**options: str | None) -> None:
         raise InputError(f"{', '.join(given)}: these go with a bundle, the zip that `qleaky-export bundle` writes.")
 
 
-def verify_bundle(path: str, network: str, *, report: str | None, nonce: str | None, json_path: str | None) -> int:
-    """Check a device's report of a bundle, or without one the bundle's graphs on this host; the exit code."""
+def verify_bundle(
+    path: str, network: str, others: Mapping[str, object], *, report: str | None, nonce: str | None, json_path: str | None
+) -> int:
+    """Check a device's report of a bundle, or without one the bundle's graphs on this host; the exit code.
+
+    Raises:
+        InputError: one of ``others``, which a bundle does not take.
+    """
+    if given := [name for name, value in others.items() if value is not None]:
+        raise InputError(f"{', '.join(given)}: a bundle brings its vectors; leave these out, or check an ONNX file.")
     from qleaky.integer import load_network
     from qleaky.verification.bundles import Bundle
 
@@ -174,12 +183,16 @@ def _verify_here(bundle: Bundle, network: Network, json_path: str | None) -> int
 
 def print_device_report(report: DeviceReport) -> None:
     """The verdict, what it rests on, and each run."""
+    from qleaky.verification.divergence import history_table
+
     click.echo(_sentence(report))
     click.echo(f"  device: {', '.join(f'{key} {value}' for key, value in report.device.items())}; {report.validator}")
     for run in report.runs:
         click.echo(f"  {_run(run)}")
         if run.first_divergence is not None:
             click.echo(f"    first divergence: {run.first_divergence}")
+            for line in history_table(run.first_divergence):
+                click.echo(f"      {line}")
     for reason in report.reasons:
         click.echo(f"  no proof: {reason}")
     for note in report.notes:
