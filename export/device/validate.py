@@ -15,7 +15,6 @@ import sys
 # A bundle of others may hold a numpy.py: nothing is imported from its folder.
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [p for p in sys.path if os.path.realpath(p or os.curdir) != os.path.realpath(HERE)]
-sys.dont_write_bytecode = True
 
 import argparse  # noqa: E402
 import hashlib  # noqa: E402
@@ -108,7 +107,7 @@ def table(key, rule):
     def check(v):
         if not isinstance(v, dict) or len(v) > MAX_FILES:
             return f"is no object of at most {MAX_FILES} entries"
-        return next((f"[{shown(k)!r}] {p}" for k, x in v.items() for p in (key(k) or rule(x),) if p), None)
+        return next((f"['{shown(k)}'] {p}" for k, x in v.items() for p in (key(k) or rule(x),) if p), None)
 
     return check
 
@@ -499,7 +498,7 @@ class Graph:
         try:
             values = (np.concatenate(pieces) if len(pieces) > 1 else pieces[0]).reshape(shape)
         except ValueError:
-            raise NoVerdict(f"the graph gives another number of codes for layer {shown(probe['layer'])!r} than it has") from None
+            raise NoVerdict(f"the graph gives another number of codes for layer '{shown(probe['layer'])}' than it has") from None
         return codes_of(values, self.bundle.floats, probe["offset"])
 
     def outputs(self, found):
@@ -622,7 +621,7 @@ class Differences:
     def output(self, name, codes, expected, over_time, first_sample):
         self.numbers += expected.size
         if codes.shape != expected.shape:
-            raise NoVerdict(f"output {shown(name)!r} has shape {codes.shape}, not {expected.shape}")
+            raise NoVerdict(f"output '{shown(name)}' has shape {codes.shape}, not {expected.shape}")
         lead = codes.shape[: 2 if over_time else 1]
         flat, wanted = codes.reshape(*lead, -1), expected.reshape(*lead, -1)
         wrong = np.argwhere((flat != wanted).any(-1))
@@ -974,7 +973,7 @@ def print_verdicts(bundle, report, path):
                 print(f"  {what}: median {t['median']:.3f} ms, p99 {t['p99']:.3f} ms, {t['runs']} runs of one sample")
         if run["first_divergence"]:
             at = run["first_divergence"]
-            print(f"  first: {shown(at['layer'])!r} {at['kind']}, step {at['step']}, sample {at['sample']}")
+            print(f"  first: '{shown(at['layer'])}' {at['kind']}, step {at['step']}, sample {at['sample']}")
     peak = report["peak_memory_bytes"]
     if peak:
         print(f"peak memory of this process: {peak / (1 << 20):.0f} MiB")

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qleaky.errors import InputError
 from qleaky.export.bundle_entries import GoldenVectors
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
+from qleaky.reference.recording import read_out
 from qleaky.verification.digests import state_digests
-from qleaky.verification.expected import reference
 from qleaky.verification.vectors import vectors
 
 Arrays = dict[str, NDArray[Any]]
@@ -39,9 +40,28 @@ def given_vectors(network: IntegerNetwork, synthetic: GoldenVectors, inputs: Any
 
 def recorded_vectors(network: FloatNetwork) -> GoldenVectors:
     """What was recorded when a float network was lowered."""
-    codes, recording, _, _ = reference(network, None, None)
+    codes = network.encode_all(network.golden.inputs)
+    recording = golden_recording(network, codes)
     samples = next(iter(recording.membranes.values())).shape[1]
     return _of(recording, codes, [("recorded", samples)])
+
+
+def golden_recording(network: IntegerNetwork | FloatNetwork, codes: Arrays) -> Recording:
+    """What the reference computes of golden inputs; of a float network what torch computed of them when it was lowered.
+
+    Raises:
+        InputError: inputs that the network cannot take, or that are not those recorded for a float network.
+    """
+    given = network.encode_all(codes)
+    if isinstance(network, IntegerNetwork):
+        return run(network, given)
+    golden = network.golden
+    if any(not np.array_equal(given[name], array) for name, array in network.encode_all(golden.inputs).items()):
+        raise InputError("A FloatNetwork has no reference for other inputs than those recorded when it was lowered.")
+    spikes, membranes = (
+        {name: array.astype(np.float32) for name, array in kind.items()} for kind in (golden.spikes, golden.membranes)
+    )
+    return Recording(spikes, membranes, read_out(network, spikes, membranes))
 
 
 def _of(recording: Recording, codes: Arrays, groups: list[tuple[str, int]]) -> GoldenVectors:

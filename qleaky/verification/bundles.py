@@ -137,7 +137,7 @@ def _check_members(archive: zipfile.ZipFile, where: str) -> None:
     seen: set[str] = set()
     for info in infos:
         if problem := _problem(info, seen):
-            raise ArtefactError(f"{where}: member {printable(info.filename)!r} {problem}. Get the bundle again.")
+            raise ArtefactError(f"{where}: member '{printable(info.filename)}' {problem}. Get the bundle again.")
         seen.add(info.filename.casefold())
     if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
         raise ArtefactError(f"{where} expands to more than {MAX_TOTAL_BYTES:,} bytes, the most a bundle may have.")
@@ -145,7 +145,7 @@ def _check_members(archive: zipfile.ZipFile, where: str) -> None:
     ends = [*(info.header_offset for info in infos[1:]), archive.start_dir]
     for info, end in zip(infos, ends, strict=False):
         if info.header_offset + 30 + len(info.filename) + info.compress_size > end:
-            raise ArtefactError(f"{where}: member {printable(info.filename)!r} overlaps another. Get the bundle again.")
+            raise ArtefactError(f"{where}: member '{printable(info.filename)}' overlaps another. Get the bundle again.")
 
 
 def _problem(info: zipfile.ZipInfo, seen: set[str]) -> str | None:

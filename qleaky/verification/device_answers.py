@@ -15,10 +15,9 @@ from qleaky.export.bundle_entries import GoldenVectors, Network, narrowed
 from qleaky.export.bundle_manifest import Kind
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
-from qleaky.verification.bundle_vectors import as_codes, float_codes
+from qleaky.verification.bundle_vectors import as_codes, float_codes, golden_recording
 from qleaky.verification.device_file import MAX_CODES, Answers, DeviceRun, Place
 from qleaky.verification.digests import state_digests
-from qleaky.verification.expected import reference
 
 Arrays = dict[str, NDArray[Any]]
 Spot = tuple[str, str, int]
@@ -44,7 +43,7 @@ class Expected:
         Raises:
             InputError: they are not, or the network cannot take them.
         """
-        return cls._of(network, reference(network, codes, None)[1])
+        return cls._of(network, golden_recording(network, codes))
 
     @classmethod
     def _of(cls, network: Network, recording: Recording) -> Expected:

@@ -112,8 +112,8 @@ class Judge:
 
     def _located(self, place: Place, element: tuple[int, ...], expected: int, got: int) -> Divergence:
         floats = self.bundle.manifest.network.numbers == "float32" and self.golden.is_float(place)
-        numbers = (float(np.int32(n).view(np.float32)) if floats and n in INT32 else float(n) for n in (expected, got))
-        return Divergence(printable(place.layer), place.kind, place.step, place.sample, element, *numbers)
+        right, wrong = (float(np.int32(n).view(np.float32)) if floats and n in INT32 else float(n) for n in (expected, got))
+        return Divergence(printable(place.layer), place.kind, place.step, place.sample, element, right, wrong)
 
     def _nonce(self, answers: Answers | None) -> Spot | None:
         """The first answer to the nonce that is not the contract's."""
@@ -128,7 +128,7 @@ def at(spot: Spot) -> str:
     """A place in words."""
     layer, kind, step = spot
     what = {"mem": "membrane of layer", "spk": "spikes of layer", "syn": "synaptic current of layer", "out": "output"}[kind]
-    return f"the {what} {printable(layer)!r}" + ("" if kind == "out" else f", step {step}")
+    return f"the {what} '{printable(layer)}'" + ("" if kind == "out" else f", step {step}")
 
 
 def name_of(run: DeviceRun | RunCheck) -> str:

@@ -18,6 +18,7 @@ from qleaky.verification.compare import Divergence
 from qleaky.verification.device_answers import Expected
 from qleaky.verification.device_file import DeviceFile
 from qleaky.verification.device_judge import Judge, RunCheck, name_of
+from qleaky.verification.history import tell
 from qleaky.verification.nonce import check_nonce, nonce_inputs
 
 DeviceVerdict = Literal["proved", "measured", "differs", "no verdict"]
@@ -98,7 +99,7 @@ def check_report(report: str | os.PathLike[str], bundle: Bundle, network: Networ
     if said.nonce is not None and isinstance(network, IntegerNetwork):
         drawn = Expected.on(network, nonce_inputs(network, said.nonce))
     judge = Judge(bundle, golden, drawn, where)
-    runs = tuple(judge.run(run) for run in said.runs)
+    runs = tuple(_told(judge.run(run), bundle, network, golden) for run in said.runs)
     reasons += _missing(bundle, said)
     return DeviceReport(
         verdict=_verdict(runs, reasons),
@@ -140,13 +141,22 @@ def _check_nonce(said: DeviceFile, network: Network, nonce: str | None, where: s
             )
         if said.nonce != nonce:
             raise ArtefactError(
-                f"{where} answers the nonce {printable(said.nonce)!r}, not {nonce!r}: it was made for another check. Run "
+                f"{where} answers the nonce '{printable(said.nonce)}', not {nonce!r}: it was made for another check. Run "
                 f"validate.py --nonce {nonce} on the device."
             )
         return ()
     if said.nonce is not None:
-        return (f"the nonce {printable(said.nonce)!r} is the report's own: pass the one you gave out, with --nonce.",)
+        return (f"the nonce '{printable(said.nonce)}' is the report's own: pass the one you gave out, with --nonce.",)
     return ("there was no nonce: whoever has the bundle could have written these answers without running anything.",)
+
+
+def _told(run: RunCheck, bundle: Bundle, network: Network, golden: Expected) -> RunCheck:
+    """A run with the story of the neuron that diverged, as far as the reference knows it."""
+    found = run.first_divergence
+    if found is None or found.kind == "out" or not isinstance(network, IntegerNetwork):
+        return run
+    story = tell(found, network, bundle.inputs(), golden.recording, got=None)
+    return msgspec.structs.replace(run, first_divergence=story)
 
 
 def _missing(bundle: Bundle, said: DeviceFile) -> tuple[str, ...]:
