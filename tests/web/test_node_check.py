@@ -21,6 +21,7 @@ from web_bundles import (
     manifest_of,
     nonce_codes,
     output_digests,
+    packed,
     reference_digests,
     replace,
     said_digests,
@@ -28,8 +29,10 @@ from web_bundles import (
 )
 
 import qleaky
+from qleaky.verification.bundles import Bundle
 from qleaky.verification.compare import Divergence, compare_recordings
 from qleaky.verification.device_file import DeviceFile
+from qleaky.verification.device_report import check_report
 from qleaky.verification.probing import ProbedRunner
 
 FORMS = ("unrolled", "scan", "step")
@@ -91,6 +94,11 @@ def test_the_digests_of_its_nonce_are_those_of_the_reference(checked: Path, netw
         assert run["nonce"]["output_digests"] == output_digests(recording)
 
 
+def test_the_host_takes_its_report_for_a_proof(checked: Path, network: qleaky.IntegerNetwork) -> None:
+    found = check_report(checked / "report.json", Bundle.open(packed(checked)), network, "tea at 5")
+    assert (found.verdict, found.nonce, found.reasons) == ("proved", "tea at 5", ())
+
+
 def test_its_report_counts_nodes_and_clocks_inferences_and_steps(checked: Path) -> None:
     report = report_of(checked)
     assert report["device"]["runtime"].startswith("onnxruntime-web 1.")
@@ -131,6 +139,11 @@ def test_a_changed_weight_differs_where_onnx_runtime_says(
     assert found["sample"] == wanted.sample
     element = np.ravel_multi_index(wanted.element, network.signals[wanted.layer].shape)
     assert found["got"][element] == wanted.got != wanted.expected
+    judged = check_report(bundle / "report.json", Bundle.open(packed(bundle)), network)
+    assert judged.verdict == "differs"
+    assert judged.first_divergence is not None
+    for name in ("layer", "kind", "step", "sample", "element", "expected", "got"):
+        assert getattr(judged.first_divergence, name) == getattr(wanted, name)
 
 
 def test_a_weight_changed_in_the_shipped_file_alone_differs_in_its_outputs(node: str, bundle: Path) -> None:

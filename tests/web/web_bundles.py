@@ -37,6 +37,15 @@ def write_bundle(network: Any, folder: Path, forms: tuple[str, ...], package: Pa
     return folder
 
 
+def packed(bundle: Path) -> Path:
+    """The zip that an unpacked bundle came from, or would have come from."""
+    path = bundle.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("manifest.json", *manifest_of(bundle)["files"]):
+            archive.write(bundle / name, name)
+    return path
+
+
 def manifest_of(bundle: Path) -> Any:
     return json.loads((bundle / "manifest.json").read_text("utf-8"))
 
