@@ -5,9 +5,11 @@ import { ARRAYS, BadInput, sizeOf } from "./numbers.js";
 export const VERSION = 1;
 const MAX_MANIFEST = 64 << 20;
 const MAX_FILE = 2 ** 31 - 1;
-const MAX_FILES = 10_000;
+const MAX_TOTAL = 2 ** 32;
+const MAX_FILES = 4096;
 const MAX_STEPS = 1_000_000;
-const MAX_SAMPLES = 1_000_000;
+const MAX_SAMPLES = 4096;
+const MAX_ARTEFACTS = 16;
 const MAX_NUMBERS = 2 ** 27;
 
 const PATH = /^[A-Za-z0-9_][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}$/;
@@ -37,6 +39,8 @@ export function readManifest(bytes) {
   unique(manifest.states, "states");
   each(manifest.vectors, "vectors", 0, (group, where) => checkGroup(manifest, group, where));
   each(manifest.artefacts, "artefacts", 1, (artefact, where) => checkArtefact(manifest, artefact, where));
+  if (manifest.artefacts.length > MAX_ARTEFACTS) throw wrong("artefacts", `lists more than ${MAX_ARTEFACTS}`);
+  checkUses(manifest);
   checkSizes(manifest);
   return manifest;
 }
@@ -62,6 +66,16 @@ function checkFiles(files) {
     hash(object(file, `files, ${name}`).sha256, `files, ${name}: sha256`);
     count(file.bytes, `files, ${name}: bytes`, MAX_FILE, 0);
   }
+  const total = entries.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+  if (total > MAX_TOTAL) throw wrong("files", `declares ${total} bytes, more than ${MAX_TOTAL}`);
+}
+
+// A file that stood for many would be read into memory for each.
+function checkUses({ inputs, outputs, states, artefacts }) {
+  const golden = [...inputs, ...outputs].map((entry) => entry.golden);
+  const used = [...golden, ...states.map(({ digests }) => digests), ...artefacts.flatMap(({ model, probe }) => [model, probe])];
+  const twice = used.find((name, i) => used.indexOf(name) < i);
+  if (twice !== undefined) throw new BadInput(`manifest.json uses ${quoted(twice)} twice.`);
 }
 
 function checkNetwork(network) {

@@ -187,6 +187,10 @@ Change = Callable[[Any], object]
         (lambda m: m.update(samples=63), "vectors[7].count is no integer from 0 to"),
         (lambda m: m["network"].update(num_steps=10**9), "network.num_steps is no integer from 1 to"),
         (lambda m: m["artefacts"][0].update(model="models/x.onnx"), 'names "models/x.onnx", which is not among files'),
+        (lambda m: m["artefacts"][1].update(m["artefacts"][0]), 'manifest.json uses "models/unrolled.onnx" twice.'),
+        (lambda m: m["outputs"][1].update(golden="golden/outputs/0.npy"), 'manifest.json uses "golden/outputs/0.npy" twice.'),
+        (lambda m: m.update(artefacts=m["artefacts"] * 6), "artefacts lists more than 16."),
+        (lambda m: [f.update(bytes=2**31 - 1) for f in m["files"].values()], "bytes, more than 4294967296."),
         (lambda m: m["inputs"][0].update(zero=300), "does not have low <= zero <= high"),
     ],
 )
