@@ -34,6 +34,7 @@ _HOMES = {
     "Overflow": "fixed",
     "run": "reference",
     "export_onnx": "exporting",
+    "export_bundle": "bundling",
     "Runner": "verification",
     "verify": "verification",
     "QleakyError": "errors",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from qleaky import datasets, models, surrogate
     from qleaky.batch_norm import fold_batch_norm
     from qleaky.brevitas_adapter import from_brevitas
+    from qleaky.bundling import export_bundle
     from qleaky.calibration import quantize, sensitivity
     from qleaky.dynamics import MulShift, ShiftDecay
     from qleaky.errors import QleakyError

@@ -65,21 +65,27 @@ def export_onnx(
         LoweringError, FormatError, InputError: as :func:`qleaky.lower`; or an unknown form or carrier.
         OutputError: the file cannot be written.
     """
-    contract = _contract(network, lowering)
+    contract = contract_of(network, lowering, "export_onnx")
     write_atomically(path, onnx_bytes(contract, form, carrier, batch_hint, probe))
     return contract
 
 
-def _contract(network: Any, lowering: dict[str, Any]) -> IntegerNetwork | FloatNetwork:
+def contract_of(network: Any, lowering: dict[str, Any], caller: str) -> IntegerNetwork | FloatNetwork:
+    """The contract that ``caller`` was given, or the one of the torch network that it was given with lower's arguments.
+
+    Raises:
+        UsageError: arguments with a contract, unknown ones, or a torch network without ``sample_input``.
+        LoweringError, FormatError, InputError: as :func:`qleaky.lower`.
+    """
     if isinstance(network, (IntegerNetwork, FloatNetwork)):
         if lowering:
-            raise UsageError(f"export_onnx: {', '.join(lowering)}: a network that is lowered already takes no more arguments.")
+            raise UsageError(f"{caller}: {', '.join(lowering)}: a network that is lowered already takes no more arguments.")
         return network
     if "sample_input" not in lowering:
-        raise UsageError("export_onnx: a torch network is traced first; pass sample_input=... (what its forward takes).")
+        raise UsageError(f"{caller}: a torch network is traced first; pass sample_input=... (what its forward takes).")
     from qleaky.lowering import lower
 
     if unknown := set(lowering) - set(inspect.signature(lower).parameters):
-        raise UsageError(f"export_onnx: unknown argument {', '.join(sorted(unknown))}; see qleaky.lower for those it takes.")
+        raise UsageError(f"{caller}: unknown argument {', '.join(sorted(unknown))}; see qleaky.lower for those it takes.")
 
     return lower(network, **lowering)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +15,7 @@ from qleaky.errors import InputError
 
 FORMS = ("auto", "unrolled", "scan", "step")
 CARRIERS = ("integer", "float", "quantized")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Shape(click.ParamType[tuple[int, ...]]):
@@ -31,6 +33,25 @@ class Shape(click.ParamType[tuple[int, ...]]):
         return tuple(int(part) for part in parts)
 
 
+def lowering_options(command: Command) -> Command:
+    """Add what MODEL may need to be lowered: the fields of :class:`~qleaky.model_reference.HowToLower`."""
+    readouts = "spikes, spike_count, membrane_mean or last_membrane; ':argmax' adds the class."
+    shape = "Shape of one sample, where the network does not show it."
+    options = (
+        click.option("--num-steps", type=click.IntRange(min=1), metavar="T", help="Time steps of one inference."),
+        click.option("--time", type=click.Choice(["sequence", "static"]), help="Whether the input changes with time."),
+        click.option("--input-format", metavar="F", help="spikes, or a format such as Q3.4 or UQ2.6(zero_point=128)."),
+        click.option("--input-shape", type=Shape(), metavar="N,N,...", help=shape),
+        click.option("--readout", metavar="R", help=readouts),
+        click.option(
+            "--weights", type=click.Path(), metavar="FILE", help="A state dict: .safetensors, or .pt of tensors alone."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("model")
 @click.option(
@@ -40,12 +61,7 @@ class Shape(click.ParamType[tuple[int, ...]]):
 @click.option("--carrier", default="integer", show_default=True, help="integer, float (portable) or quantized (fast).")
 @click.option("--batch-hint", type=click.IntRange(min=1), help="The batch size to be fast at.")
 @click.option("--probe", is_flag=True, help="Also output all spikes and membranes.")
-@click.option("--num-steps", type=click.IntRange(min=1), metavar="T", help="Time steps of one inference.")
-@click.option("--time", type=click.Choice(["sequence", "static"]), help="Whether the input changes with time.")
-@click.option("--input-format", metavar="F", help="spikes, or a format such as Q3.4 or UQ2.6(zero_point=128).")
-@click.option("--input-shape", type=Shape(), metavar="N,N,...", help="Shape of one sample, where the network does not show it.")
-@click.option("--readout", metavar="R", help="spikes, spike_count, membrane_mean or last_membrane; ':argmax' adds the class.")
-@click.option("--weights", type=click.Path(), metavar="FILE", help="A state dict: .safetensors, or .pt of tensors alone.")
+@lowering_options
 @click.option("--target", metavar="NAME", help="Refuse what this device cannot do.")
 def onnx(
     model: str, output: str, form: str, carrier: str, batch_hint: int | None, probe: bool, target: str | None, **options: Any
@@ -65,15 +81,25 @@ def onnx(
         advance("building and checking the graph")
         data = onnx_bytes(network, form=form, carrier=carrier, batch_hint=batch_hint, probe=probe)
         advance("writing")
-        contract = Path(output).with_suffix(".qleaky")
-        if contract == Path(output):
-            raise InputError(f"-o {output}: the contract is written to that name; choose another, such as model.onnx.")
+        contract = contract_beside(output, "model.onnx")
         network.save(contract)
         write_atomically(output, data)
     from qleaky.summary import print_export
 
     print_export(network, data, (output, str(contract)), console())
     return 0
+
+
+def contract_beside(output: str, example: str) -> Path:
+    """Where the contract goes.
+
+    Raises:
+        InputError: over the output itself.
+    """
+    contract = Path(output).with_suffix(".qleaky")
+    if contract == Path(output):
+        raise InputError(f"-o {output}: the contract is written to that name; choose another, such as {example}.")
+    return contract
 
 
 def check_export(form: str, carrier: str, target: str | None) -> None:

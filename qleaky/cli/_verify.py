@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qleaky.cli._bundle import bundle_options, is_bundle, network_of, refuse_bundle_options, verify_bundle
 from qleaky.cli._inputs import load_inputs
 from qleaky.cli._terminal import stages
 
@@ -19,12 +20,22 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 
 @click.command()
 @click.argument("artefact", type=click.Path())
-@click.option("--network", required=True, type=click.Path(), help="The .qleaky file it was exported from.", metavar="FILE")
+@click.option("--network", type=click.Path(), help="Its .qleaky file; of a bundle the one beside it.", metavar="FILE")
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs', to run before the vectors.", metavar="FILE")
 @click.option("--sample", type=click.IntRange(min=0), help="Run this sample alone, and tell all steps.", metavar="S")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
-def verify(artefact: str, network: str, inputs: str | None, sample: int | None, json_path: str | None) -> int:
-    """Compare every spike and membrane of ARTEFACT with the reference, on your inputs and on adversarial vectors."""
+@bundle_options
+def verify(
+    artefact: str, network: str | None, inputs: str | None, sample: int | None, json_path: str | None, **answer: str | None
+) -> int:
+    """Compare every spike and membrane of ARTEFACT with the reference, on your inputs and on adversarial vectors.
+
+    ARTEFACT is an ONNX file, or a bundle: with --report a device's report of it is checked, without its graphs run here.
+    """
+    network = network_of(artefact, network)
+    if is_bundle(artefact):
+        return verify_bundle(artefact, network, {"--inputs": inputs, "--sample": sample}, json_path=json_path, **answer)
+    refuse_bundle_options(**answer)
     from qleaky.integer import load_network
     from qleaky.verification import verify as check
 

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import onnx
 
 from qleaky._files import read_file
-from qleaky.errors import ArtefactError, InputError, LoweringError
+from qleaky.errors import ArtefactError, InputError
 from qleaky.export import twin
-from qleaky.export.artefact import Options, emit
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.verification.certificate import Run
 from qleaky.verification.expected import Expected, Network, choose, reference
 from qleaky.verification.history import STEPS, with_history
+from qleaky.verification.origin import artefact_reasons, check_origin
 from qleaky.verification.report import Report, report_on
 from qleaky.verification.running import runs_of
 
@@ -63,16 +62,16 @@ def verify(
         raise InputError(f"runtime={runtime!r} is unknown. Choose 'onnxruntime'.")
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
-    _check_origin(twin.metadata(model), network, str(artefact))
+    check_origin(twin.metadata(model), network, str(artefact))
     samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
     expected = reference(network, samples, module)
-    artefact_reasons = _artefact_reasons(network, model, str(artefact))
+    reasons = artefact_reasons(network, model, str(artefact))
     try:
         runs = tuple(runs_of(data, model, network, samples.codes, expected.recording, progress or (lambda _: None)))
     except (ValueError, TypeError, AttributeError) as error:  # a changed graph may give anything
         raise ArtefactError(f"{artefact} does not run as the contract does: {error} Export it again.") from error
     runs = with_history(runs, model, network, samples.codes, expected.recording, STEPS if sample is None else None)
-    return report_on(data, model, network, expected, _numbered(runs, expected), artefact_reasons)
+    return report_on(data, model, network, expected, _numbered(runs, expected), reasons)
 
 
 def _numbered(runs: Iterable[Run], expected: Expected) -> tuple[Run, ...]:
@@ -89,39 +88,3 @@ def _numbered(runs: Iterable[Run], expected: Expected) -> tuple[Run, ...]:
         )
         for run in runs
     )
-
-
-def _check_origin(metadata: dict[str, str], network: Network, where: str) -> None:
-    if "qleaky.digest" not in metadata:
-        raise ArtefactError(f"{where} was not exported by qleaky: it names no contract. Pass a file from export_onnx.")
-    if metadata["qleaky.digest"] != network.digest:
-        raise ArtefactError(
-            f"{where} was exported from another network: it names contract {metadata['qleaky.digest'][:12]}, this one is "
-            f"{network.digest[:12]}. Export it again, or pass the network it came from."
-        )
-
-
-def _artefact_reasons(network: Network, model: onnx.ModelProto, where: str) -> tuple[str, ...]:
-    """Why it is no theorem that the file computes the contract: the theorem speaks of the graph that qleaky emits for it."""
-    try:
-        options = Options.of(twin.metadata(model))
-    except InputError as error:
-        raise ArtefactError(f"{where} cannot be checked: {error} Export it again, or update qleaky.") from error
-    if isinstance(network, FloatNetwork):
-        return network.reasons or ("a float network has no proof.",)
-    if network.proof.artefact_reasons or _is_emitted(network, options, model):
-        return network.proof.artefact_reasons
-    return (
-        "the file's graph, or what it says of itself, is not the one that this version of qleaky emits for the contract; "
-        "export it again.",
-    )
-
-
-def _is_emitted(network: IntegerNetwork, options: Options, model: onnx.ModelProto) -> bool:
-    """Whether qleaky writes this very model. Every step of an unrolled one has nodes: others are not written to find out."""
-    if options.form == "unrolled" and len(model.graph.node) < network.num_steps:
-        return False
-    try:
-        return twin.same_model(model, onnx.load_model_from_string(emit(network, options)))
-    except LoweringError:  # a form that this network has not
-        return False

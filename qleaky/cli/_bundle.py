@@ -1,0 +1,229 @@
+"""``qleaky-export bundle``, and what ``verify`` does with a bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qleaky._files import write_atomically
+from qleaky.cli._inputs import load_inputs
+from qleaky.cli._onnx import Command, check_export, contract_beside, lowering_options
+from qleaky.cli._terminal import stages
+from qleaky.errors import InputError
+
+if TYPE_CHECKING:
+    from qleaky.integer import FloatNetwork, IntegerNetwork
+    from qleaky.verification.bundles import Bundle
+    from qleaky.verification.device_judge import RunCheck
+    from qleaky.verification.device_report import DeviceReport
+
+    Network = IntegerNetwork | FloatNetwork
+
+VERDICTS = ("proved", "measured", "differs")
+EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="The zip; FILE.qleaky, the contract, goes beside it.",
+)
+@click.option("--inputs", type=click.Path(), metavar="FILE", help="Put in recordings too: .npz with an array 'inputs'.")
+@click.option("--web", is_flag=True, help="Add a page that checks a browser, with onnxruntime-web beside it.")
+@click.option("--form", "forms", multiple=True, help="A graph to put in: auto, unrolled, scan or step; auto and step if none.")
+@click.option("--carrier", default="integer", show_default=True, help="integer, float (portable) or quantized (fast).")
+@click.option("--onnxruntime-web", type=click.Path(), metavar="DIR", help="Folder of the npm package, for --web.")
+@lowering_options
+def bundle(
+    model: str,
+    output: str,
+    inputs: str | None,
+    web: bool,
+    forms: tuple[str, ...],
+    carrier: str,
+    onnxruntime_web: str | None,
+    **options: Any,
+) -> int:
+    """Pack MODEL with what a device needs to check itself: graphs, golden vectors and validate.py, in one zip.
+
+    MODEL is what it is for `onnx`. On the device, unpack the zip and run `python validate.py`; `verify` checks the report.json
+    that it writes. Recordings leave with the zip only where --inputs names them.
+    """
+    from qleaky.bundling import FORMS
+
+    for form in forms:
+        check_export(form, carrier, None)
+    check_export("auto", carrier, None)
+    with stages(3) as advance:
+        advance("tracing and lowering")
+        from qleaky.bundling import bundle_of
+        from qleaky.model_reference import HowToLower, load_model
+
+        network = load_model(model, HowToLower(**options))
+        codes = None if inputs is None else load_inputs(inputs, [source.name for source in network.inputs])
+        advance("building graphs and vectors")
+        data = bundle_of(network, codes, web, forms=forms or FORMS, carrier=carrier, onnxruntime_web=onnxruntime_web)
+        advance("writing")
+        contract = contract_beside(output, "model.zip")
+        network.save(contract)
+        write_atomically(output, data)
+    click.echo(f"Written: {output} ({len(data):,} bytes), {contract}. The zip is for the device; the contract stays with you.")
+    return 0
+
+
+def bundle_options(command: Command) -> Command:
+    """Add what ``verify`` takes for a bundle alone."""
+    report = "The report.json of a device that ran ARTEFACT, a bundle; without it the bundle's graphs run here."
+    for option in (
+        click.option("--nonce", metavar="WORD", help="The nonce that the device was given, with --report."),
+        click.option("--report", type=click.Path(), metavar="FILE", help=report),
+    ):
+        command = option(command)
+    return command
+
+
+def is_bundle(path: str) -> bool:
+    """Whether a file is a zip, by its name or first bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            return path.endswith(".zip") or file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return path.endswith(".zip")
+
+
+def network_of(artefact: str, network: str | None) -> str:
+    """The contract's file: the one given, or of a bundle the one beside it.
+
+    Raises:
+        MissingParameter: neither.
+    """
+    if network is None and not is_bundle(artefact):
+        raise click.MissingParameter(param_type="option", param_hint="'--network'")
+    return network or str(Path(artefact).with_suffix(".qleaky"))
+
+
+def refuse_bundle_options(**options: str | None) -> None:
+    """Refuse what goes with a bundle alone.
+
+    Raises:
+        InputError: naming it.
+    """
+    if given := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise InputError(f"{', '.join(given)}: these go with a bundle, the zip that `qleaky-export bundle` writes.")
+
+
+def verify_bundle(
+    path: str, network: str, others: Mapping[str, object], *, report: str | None, nonce: str | None, json_path: str | None
+) -> int:
+    """Check a device's report of a bundle, or without one the bundle's graphs on this host; the exit code.
+
+    Raises:
+        InputError: one of ``others``, which a bundle does not take.
+    """
+    if given := [name for name, value in others.items() if value is not None]:
+        raise InputError(f"{', '.join(given)}: a bundle brings its vectors; leave these out, or check an ONNX file.")
+    from qleaky.integer import load_network
+    from qleaky.verification.bundles import Bundle
+
+    contract, opened = load_network(network), Bundle.open(path)
+    if report is None:
+        refuse_nonce(nonce)
+        return _verify_here(opened, contract, json_path)
+    from qleaky.verification.device_report import check_report
+
+    with stages(1) as advance:
+        advance("running the reference")
+        found = check_report(report, opened, contract, nonce)
+    if json_path is not None:
+        found.save(json_path)
+    print_device_report(found)
+    return EXIT_CODES[found.verdict]
+
+
+def refuse_nonce(nonce: str | None) -> None:
+    """Refuse a nonce that nobody answered.
+
+    Raises:
+        InputError: there is one.
+    """
+    if nonce is not None:
+        raise InputError(f"--nonce {nonce}: pass the device's answer too, --report report.json.")
+
+
+def _verify_here(bundle: Bundle, network: Network, json_path: str | None) -> int:
+    """Each graph as ``verify`` does a file; certificates go to FILE with the graph's form before its ending."""
+    from qleaky.cli._verify import print_report
+    from qleaky.verification import verify
+    from qleaky.verification.bundle_graphs import check_bundle
+
+    check_bundle(bundle, network)
+    worst = "proved"
+    with tempfile.TemporaryDirectory(prefix="qleaky-") as folder:
+        for artefact in bundle.manifest.artefacts:
+            graph = Path(folder) / f"{artefact.form}.onnx"
+            graph.write_bytes(bundle.read(artefact.model))
+            with stages(8) as advance:
+                found = verify(graph, network, progress=advance)
+            click.echo(f"{artefact.model}:")
+            print_report(found)
+            if json_path is not None:
+                found.certificate().save(Path(json_path).with_suffix(f".{artefact.form}.json"))
+            worst = max(worst, found.verdict, key=VERDICTS.index)
+    return EXIT_CODES[worst]
+
+
+def print_device_report(report: DeviceReport) -> None:
+    """The verdict, what it rests on, and each run."""
+    from qleaky.verification.divergence import history_table
+
+    click.echo(_sentence(report))
+    click.echo(f"  device: {', '.join(f'{key} {value}' for key, value in report.device.items())}; {report.validator}")
+    for run in report.runs:
+        click.echo(f"  {_run(run)}")
+        if run.first_divergence is not None:
+            click.echo(f"    first divergence: {run.first_divergence}")
+            for line in history_table(run.first_divergence):
+                click.echo(f"      {line}")
+    for reason in report.reasons:
+        click.echo(f"  no proof: {reason}")
+    for note in report.notes:
+        click.echo(f"  note: {note}")
+
+
+def _sentence(report: DeviceReport) -> str:
+    nonce = "" if report.nonce is None else f", and the answers to the nonce {report.nonce!r} too"
+    match report.verdict:
+        case "proved":
+            return (
+                f"proved: the bundle's graphs are bit-exact to the contract for all inputs in the declared range, and the "
+                f"device's digests of every spike and membrane are the reference's{nonce}."
+            )
+        case "measured":
+            return f"measured: the device's digests are the reference's{nonce}; there is no proof for other inputs."
+        case "differs":
+            return "differs: the device computes something else than the contract."
+        case "no verdict":
+            return "no verdict: no run of the report could be compared."
+
+
+def _run(run: RunCheck) -> str:
+    nodes = ", ".join(f"{count:,} nodes on {provider}" for provider, count in run.assigned.items()) or "no nodes"
+    line = f"{run.verdict}: {run.form} ({run.carrier}) on {run.provider}: {nodes}"
+    if run.verdict == "no verdict":
+        return line
+    line += f", {run.compared:,} numbers compared on {run.samples} samples"
+    if run.latency_ms is not None and run.latency_ms.inference.runs:
+        latency = run.latency_ms
+        line += f", {latency.inference.median:.3f} ms per inference (p99 {latency.inference.p99:.3f})"
+        if latency.step is not None:
+            line += f", {latency.step.median:.3f} ms per step (p99 {latency.step.p99:.3f})"
+    return line + (f"; {run.reason}" if run.reason else "")
