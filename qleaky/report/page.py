@@ -1,0 +1,107 @@
+"""The page of a check: one HTML file that needs nothing else, and the same bytes for the same check."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import jinja2
+import msgspec
+
+from qleaky._share import shared_folder
+from qleaky.integer import FloatNetwork, IntegerNetwork
+from qleaky.report import inputs, tables, text
+from qleaky.report.last_steps import zoom
+from qleaky.report.membranes import membrane
+from qleaky.report.palette import DARK, LIGHT
+from qleaky.report.rasters import Figure, raster
+from qleaky.report.words import GLOSSARY, headline, place, statements
+from qleaky.verification.evidence import Evidence, Sample
+from qleaky.verification.report import Report
+
+Network = IntegerNetwork | FloatNetwork
+TEMPLATE = "report.html.j2"
+
+
+def html_report(report: Report, network: Network, evidence: Evidence, title: str = "") -> str:
+    """One HTML page that shows a check: verdict and grounds, layers, a sample in every run, activity, the first divergence.
+
+    It asks for nothing from anywhere, runs no script, and is the same for the same arguments. Names of layers and files may be
+    hostile: they are escaped, and characters that would hide or turn text are written as their numbers. The same figures are
+    in it as JSON: the certificate under "certificate", what was counted under "activity".
+
+    Args:
+        report: from :func:`~qleaky.verification.verify`.
+        network: the contract.
+        evidence: from :func:`~qleaky.verification.evidence.collect`.
+        title: what the page calls the artefact, such as its file's name.
+    """
+    data = figures_json(report, evidence)
+    focus = None if evidence.last_steps is None else evidence.last_steps.divergence.step
+    page: str = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            title=text.visible(title) or "the artefact",
+            report=report,
+            headline=headline(report),
+            statements=list(statements(report, isinstance(network, FloatNetwork))),
+            divergence=None if report.first_divergence is None else place(report.first_divergence),
+            zoom=None if evidence.last_steps is None else zoom(evidence.last_steps, next(iter(evidence.samples[0].runs))),
+            samples=[(sample, list(_figures(network, sample, focus))) for sample in evidence.samples],
+            layers=tables.layers(network, evidence.artefact),
+            neurons=tables.neurons(network),
+            spiking=tables.spiking(evidence.activity),
+            synaptic=tables.synaptic(evidence.activity),
+            runs=tables.runs(report.runs),
+            artefact=evidence.artefact,
+            activity=evidence.activity,
+            network=network,
+            integers=isinstance(network, IntegerNetwork),
+            versions=report.certificate().versions,
+            glossary=GLOSSARY,
+            light=LIGHT,
+            dark=DARK,
+            json=escaped_json(data),
+            link="data:application/json;base64," + base64.b64encode(data).decode(),
+        )
+    )
+    return page
+
+
+def figures_json(report: Report, evidence: Evidence) -> bytes:
+    """The figures of the page, as JSON."""
+    found = {"certificate": report.certificate(), "activity": evidence.activity}
+    return msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=1) + b"\n"
+
+
+def escaped_json(data: bytes) -> str:
+    """JSON that may stand inside a script element: no character of it ends the element or begins a comment."""
+    return "".join(f"\\u{ord(c):04x}" if c in "<>&\u2028\u2029" else c for c in data.decode())
+
+
+def _figures(network: Network, sample: Sample, focus: int | None) -> Iterator[tuple[str, list[Figure]]]:
+    """(heading, figures) of the inputs, then of each layer."""
+    for source in network.inputs:
+        yield f"Input {text.visible(source.name)}", [inputs.picture(network, sample, source.name, focus)]
+    for lif in network.lif_layers:
+        chosen = [neuron for neuron in sample.neurons if neuron.layer == lif.name]
+        figures = [raster(sample, lif.name, focus), *(membrane(network, sample, neuron, focus) for neuron in chosen)]
+        yield f"Layer {text.visible(lif.name)}", figures
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(shared_folder("export") / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Any] = {
+        "visible": text.visible, "number": text.number, "plural": text.plural, "size": text.file_size, "per": text.per,
+    }  # fmt: skip
+    environment.filters.update(filters)
+    return environment
