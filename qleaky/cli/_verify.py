@@ -21,7 +21,8 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 @click.option("--network", required=True, type=click.Path(), help="The .qleaky file it was exported from.", metavar="FILE")
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs'; synthetic vectors without it.", metavar="FILE")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
-def verify(artefact: str, network: str, inputs: str | None, json_path: str | None) -> int:
+@click.option("--html", "html_path", type=click.Path(), help="Write a page that shows the check here.", metavar="FILE")
+def verify(artefact: str, network: str, inputs: str | None, json_path: str | None, html_path: str | None) -> int:
     """Compare every spike and membrane of ARTEFACT with the reference."""
     from qleaky.integer import load_network
     from qleaky.verification import verify as check
@@ -32,6 +33,10 @@ def verify(artefact: str, network: str, inputs: str | None, json_path: str | Non
         report = check(artefact, contract, codes, progress=advance)
     if json_path is not None:
         report.certificate().save(json_path)
+    if html_path is not None:
+        from qleaky.check_page import write_page
+
+        write_page(html_path, report, contract, artefact=artefact, inputs=codes)
     print_report(report)
     return EXIT_CODES[report.verdict]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -13,7 +13,9 @@ from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.report import svg
 from qleaky.report.rasters import MOST_ROWS, Figure, shown_steps
 from qleaky.report.text import number, shape, visible
-from qleaky.verification.evidence import Sample
+
+if TYPE_CHECKING:
+    from qleaky.verification.evidence import Sample
 
 SHADES, GAP, MOST_PLANES = 8, 2, 4
 Array = NDArray[Any]
@@ -24,11 +26,10 @@ def picture(network: IntegerNetwork | FloatNetwork, sample: Sample, name: str, f
     source = next(each for each in network.inputs if each.name == name)
     values = _values(source, sample.codes[name])
     largest = float(np.abs(values).max()) or 1.0
-    title = f"Input {visible(name)} of sample {sample.index}"
-    words = (
-        f"{shape(source.shape)} {'at each step' if source.time == 'sequence' else 'that stay the same at every step'}, from "
-    )
-    words += f"{number(round(float(values.min()), 6))} to {number(round(float(values.max()), 6))}. "
+    title = f"{named(name)} of sample {sample.index}"
+    when = "at each step" if source.time == "sequence" else "that stay the same at every step"
+    low, high = (number(float(end)) for end in (values.min(), values.max()))
+    words = f"{shape(source.shape)} numbers {when}, from {low} to {high}. "
     if source.time == "sequence" and len(source.shape) <= 1:
         drawn, more = _over_time(values.reshape(len(values), -1), largest, focus, title)
         words += f"Steps from left to right, channels upwards. {more}"
@@ -38,6 +39,11 @@ def picture(network: IntegerNetwork | FloatNetwork, sample: Sample, name: str, f
         drawn = _side_by_side(planes, largest, title)
         words += f"{'Summed over time. ' if source.time == 'sequence' else ''}{more}"
     return Figure(title, drawn, words.strip(), _marks(values))
+
+
+def named(name: str) -> str:
+    """What an input is called: one that has no name of its own, just that."""
+    return "Input" if name == "input" else f"Input {visible(name)}"
 
 
 def _values(source: Any, codes: Array) -> Array:

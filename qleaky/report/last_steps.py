@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -12,7 +13,9 @@ from qleaky.report import svg
 from qleaky.report.membranes import finite, frame_of, threshold_line, value_labels
 from qleaky.report.rasters import Figure
 from qleaky.report.text import number, visible
-from qleaky.verification.evidence import LastSteps
+
+if TYPE_CHECKING:
+    from qleaky.verification.evidence import LastSteps
 
 HEIGHT = 230
 NAMES = {"syn": "synaptic current", "mem": "membrane", "spk": "spike"}
@@ -48,7 +51,7 @@ def _rows(last: LastSteps, kinds: list[str]) -> Iterator[tuple[tuple[str, bool],
 
 
 def _shown(value: float) -> str:
-    return number(value) if np.isfinite(value) else str(value)
+    return number(value, 9) if np.isfinite(value) else str(value)
 
 
 def _notes(last: LastSteps) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.report import svg
 from qleaky.report.rasters import Figure, shown_steps
-from qleaky.report.text import number, plural, visible
-from qleaky.verification.evidence import Neuron, Sample
+from qleaky.report.text import listed, number, plural, visible
+
+if TYPE_CHECKING:
+    from qleaky.verification.evidence import Neuron, Sample
 
 HEIGHT = 170
 LINES = ("line-first", "line-second", "line-third")
@@ -54,12 +56,12 @@ def frame_of(steps: range, lines: list[Array], height: int) -> svg.Frame:
 
 def value_labels(frame: svg.Frame, theta: float) -> Iterator[tuple[float, str]]:
     """The threshold, and both ends of what is drawn where these do not lie upon it."""
-    yield theta, number(theta)
+    yield theta, number(theta, 4)
     room = frame.high - frame.low
     low, high = frame.low + 0.08 / 1.28 * room, frame.high - 0.2 / 1.28 * room
     for value in (low, high):
         if abs(value - theta) > 0.12 * room:
-            yield value, number(round(value, 6))
+            yield value, number(round(value, 6), 4)
 
 
 def threshold_line(frame: svg.Frame, theta: float) -> Markup:
@@ -86,7 +88,7 @@ def _fired(frame: svg.Frame, steps: range, spikes: Array) -> str:
 def _difference(runs: dict[str, tuple[Array, Array]]) -> str:
     (first, (expected, _)), *others = runs.items()
     count = sum(int((expected != mem).sum()) for _, (mem, _) in others)
-    where = " and ".join(label for label, _ in others)
+    where = listed([label for label, _ in others])
     if not count:
-        return f"{first} and {where} agree at every step."
+        return f"{listed(list(runs))} agree at every step."
     return f"{where} differ{'' if len(others) > 1 else 's'} from {first} in {plural(count, 'number')}."

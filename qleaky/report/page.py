@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import msgspec
@@ -17,8 +17,11 @@ from qleaky.report.membranes import membrane
 from qleaky.report.palette import DARK, LIGHT
 from qleaky.report.rasters import Figure, raster
 from qleaky.report.words import GLOSSARY, headline, place, statements
-from qleaky.verification.evidence import Evidence, Sample
-from qleaky.verification.report import Report
+
+if TYPE_CHECKING:
+    from qleaky.verification.evidence import Evidence, Sample
+    from qleaky.verification.report import Report
+
 
 Network = IntegerNetwork | FloatNetwork
 TEMPLATE = "report.html.j2"
@@ -84,7 +87,7 @@ def escaped_json(data: bytes) -> str:
 def _figures(network: Network, sample: Sample, focus: int | None) -> Iterator[tuple[str, list[Figure]]]:
     """(heading, figures) of the inputs, then of each layer."""
     for source in network.inputs:
-        yield f"Input {text.visible(source.name)}", [inputs.picture(network, sample, source.name, focus)]
+        yield inputs.named(source.name), [inputs.picture(network, sample, source.name, focus)]
     for lif in network.lif_layers:
         chosen = [neuron for neuron in sample.neurons if neuron.layer == lif.name]
         figures = [raster(sample, lif.name, focus), *(membrane(network, sample, neuron, focus) for neuron in chosen)]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from qleaky.report import svg
+from qleaky.report import svg, text
 from qleaky.report.text import number, plural
-from qleaky.verification.evidence import Sample
+
+if TYPE_CHECKING:
+    from qleaky.verification.evidence import Sample
 
 MOST_ROWS, MOST_STEPS = 96, 240
 Array = NDArray[Any]
@@ -35,11 +37,11 @@ def raster(sample: Sample, layer: str, focus: int | None = None) -> Figure:
     fired = np.stack([spikes[label] != 0 for label in labels])
     apart = (np.stack([spikes[label] for label in labels]) != spikes[labels[0]]).any(axis=0)
     steps = shown_steps(fired.shape[1], focus)
-    rows = _shown_rows(apart[steps.start : steps.stop])
+    rows = _shown_rows(np.logical_or.reduce(fired, axis=(0, 1)), apart[steps.start : steps.stop].any(axis=0))
     frame = svg.Frame(steps.start - 0.5, steps.stop - 0.5, -0.5, len(rows) - 0.5, max(90, min(300, 40 + 4 * len(rows))))
     parts = [svg.axes(frame, steps, _row_labels(rows))]
     parts += [svg.path(data, kind) for data, kind in _marks(frame, fired[:, steps.start : steps.stop, rows], steps.start)]
-    title = f"Spikes of layer {layer!r} in {', '.join(labels)}"
+    title = f"Spikes of layer {text.visible(layer)} in {text.listed(labels)}"
     return Figure(title, svg.svg(frame, parts, title), _caption(fired, apart, rows, steps, labels), _legend(labels, apart))
 
 
@@ -51,14 +53,14 @@ def shown_steps(count: int, focus: int | None) -> range:
     return range(start, start + MOST_STEPS)
 
 
-def _shown_rows(apart: Array) -> list[int]:
-    """Every neuron, or evenly spaced ones and those that differ."""
-    neurons = apart.shape[1]
-    if neurons <= MOST_ROWS:
-        return list(range(neurons))
-    differing = np.flatnonzero(apart.any(axis=0))[: MOST_ROWS // 2]
-    spaced = np.linspace(0, neurons - 1, MOST_ROWS - len(differing)).astype(int)
-    return sorted({int(row) for row in (*differing, *spaced)})
+def _shown_rows(active: Array, apart: Array) -> list[int]:
+    """Every neuron; where that is too many, those that differ, then evenly spaced ones of those that fired."""
+    if len(active) <= MOST_ROWS:
+        return list(range(len(active)))
+    differing = np.flatnonzero(apart)[: MOST_ROWS // 2]
+    rest = np.flatnonzero(active & ~apart) if active.any() else np.arange(len(active))
+    spaced = np.linspace(0, len(rest) - 1, min(MOST_ROWS - len(differing), len(rest))).astype(int)
+    return sorted({int(row) for row in (*differing, *rest[spaced])})
 
 
 def _row_labels(rows: Sequence[int]) -> list[tuple[float, str]]:
@@ -90,15 +92,11 @@ def _rings(frame: svg.Frame, where: Array, start: int) -> str:
 
 
 def _legend(labels: Sequence[str], apart: Array) -> tuple[tuple[str, str], ...]:
-    marks = [("spike", f"spike in {_listed(labels)}")]
+    marks = [("spike", f"spike in {text.listed(labels)}")]
     if apart.any():
         marks += [("missing", f"only in the {labels[0]}" if labels[0] == "reference" else f"only in {labels[0]}")]
         marks += [("extra", f"only in {' or '.join(labels[1:])}")]
     return tuple(marks)
-
-
-def _listed(labels: Sequence[str]) -> str:
-    return " and ".join([", ".join(labels[:-1]), labels[-1]]) if len(labels) > 1 else labels[0]
 
 
 def _caption(fired: Array, apart: Array, rows: Sequence[int], steps: range, labels: Sequence[str]) -> str:
@@ -106,9 +104,8 @@ def _caption(fired: Array, apart: Array, rows: Sequence[int], steps: range, labe
     same = "the same in every run" if not apart.any() else f"{plural(int(apart.sum()), 'place')} where runs differ"
     words = f"{plural(count, 'spike')} in {plural(total_steps, 'step')}, {same}. Steps from left to right, neurons upwards."
     if len(rows) < neurons:
-        words += f" Shown are {len(rows)} of {neurons:,} neurons, evenly spaced" + (
-            " and those that differ." if apart.any() else "."
-        )
+        some = ", some that fired and some that differ." if apart.any() else ", some of those that fired."
+        words += f" Shown are {len(rows)} of {neurons:,} neurons{some if fired.any() else '.'}"
     if len(steps) < total_steps:
         words += f" Shown are steps {steps.start:,} to {steps.stop - 1:,}."
     return words

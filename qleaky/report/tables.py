@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from qleaky.dynamics import MulShift, ShiftDecay
 from qleaky.integer import LIF, FloatLIF, FloatNetwork, IntegerNetwork, LayerBounds
 from qleaky.integer.proof import FLOAT32_EXACT, INT32_MAX
-from qleaky.report.text import number, per, percent, plural, shape, visible
-from qleaky.verification.activity import Activity
-from qleaky.verification.certificate import Run
-from qleaky.verification.evidence import Artefact
+from qleaky.report.text import number, per, percent, plural, shape, superscript, visible
+
+if TYPE_CHECKING:
+    from qleaky.verification.activity import Activity
+    from qleaky.verification.certificate import Run
+    from qleaky.verification.evidence import Artefact
 
 Network = IntegerNetwork | FloatNetwork
 
@@ -47,8 +49,8 @@ def layers(network: Network, artefact: Artefact) -> Table:
         "numbers",
         "accumulator",
         "largest number",
-        "up to 2^24",
-        "up to 2^31",
+        "below 2²⁴",
+        "below 2³¹",
         "carrier",
     )
     if isinstance(network, FloatNetwork):
@@ -138,7 +140,7 @@ def _numbers(layer: Any) -> str:
     if weight.dtype.kind == "f":
         return "float32 weights"
     bits = max(int(weight.max()).bit_length(), (-int(weight.min()) - 1).bit_length()) + 1
-    return f"{bits}-bit weights × 2^{-layer.weight_frac_bits}"
+    return f"{bits}-bit weights × 2{superscript(-layer.weight_frac_bits)}"
 
 
 def runs(given: tuple[Run, ...]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from fractions import Fraction
 
 LONGEST_NAME = 80
@@ -21,13 +22,13 @@ def visible(name: object, longest: int = LONGEST_NAME) -> str:
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
-def number(value: float | str | None) -> str:
-    """Whole numbers with commas, others with up to 6 digits, and a dash for what is not known."""
+def number(value: float | str | None, digits: int = 6) -> str:
+    """Whole numbers with commas, others with up to ``digits`` digits, and a dash for what is not known."""
     if value is None:
         return "–"
     if isinstance(value, str):
         return value
-    return f"{int(value):,}" if float(value).is_integer() else f"{value:.6g}"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:.{digits}g}"
 
 
 def percent(part: int | None, whole: int) -> str:
@@ -62,6 +63,20 @@ def shape(sizes: tuple[int, ...]) -> str:
 def file_size(count: int | None) -> str:
     """Bytes, with commas."""
     return "–" if count is None else f"{count:,} bytes"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def superscript(exponent: int) -> str:
+    """An exponent as raised digits.
+
+    >>> "2" + superscript(-24)
+    '2⁻²⁴'
+    """
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def plural(count: int, thing: str) -> str:
