@@ -80,8 +80,13 @@ def figures_json(report: Report, evidence: Evidence) -> bytes:
 
 
 def escaped_json(data: bytes) -> str:
-    """JSON that may stand inside a script element: no character of it ends the element or begins a comment."""
-    return "".join(f"\\u{ord(c):04x}" if c in "<>&\u2028\u2029" else c for c in data.decode())
+    """The same JSON in ASCII, without the characters that could end a script element or begin a comment."""
+    return "".join(c if c.isascii() and c not in "<>&" else _escape(c) for c in data.decode())
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _figures(network: Network, sample: Sample, focus: int | None) -> Iterator[tuple[str, list[Figure]]]:
