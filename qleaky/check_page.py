@@ -26,17 +26,20 @@ def write_page(
     artefact: str | os.PathLike[str],
     inputs: Any = None,
     module: nn.Module | None = None,
+    adversarial: bool | None = None,
+    sample: int | None = None,
 ) -> None:
     """Collect what the page of a check shows, and write the page.
 
-    ``artefact``, ``inputs`` and ``module`` are those that :func:`~qleaky.verification.verify` took.
+    ``artefact`` and what follows it are as :func:`~qleaky.verification.verify` took them.
 
     Raises:
         ArtefactError: the artefact is gone, or no longer the one that was checked.
+        InputError: inputs that are not those of the check.
         OutputError: the page cannot be written.
     """
     data = read_file(artefact, "ONNX file")
     if hashlib.sha256(data).hexdigest() != report.artefact_sha256:
         raise ArtefactError(f"{artefact} has changed since it was checked; check it again.")
-    evidence = collect(data, network, report, inputs=inputs, module=module)
+    evidence = collect(data, network, report, inputs=inputs, module=module, adversarial=adversarial, sample=sample)
     write_atomically(path, html_report(report, network, evidence, Path(artefact).name).encode())

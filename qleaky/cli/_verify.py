@@ -40,7 +40,7 @@ def verify(
     if html_path is not None:
         from qleaky.check_page import write_page
 
-        write_page(html_path, report, contract, artefact=artefact, inputs=codes)
+        write_page(html_path, report, contract, artefact=artefact, inputs=codes, adversarial=True, sample=sample)
     print_report(report)
     if report.first_divergence is not None and sample is None:
         given = {"--network": network, "--sample": str(report.first_divergence.sample), "--inputs": inputs}

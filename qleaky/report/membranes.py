@@ -17,7 +17,7 @@ from qleaky.report.text import listed, number, plural, visible
 if TYPE_CHECKING:
     from qleaky.verification.evidence import Neuron, Sample
 
-HEIGHT = 170
+HEIGHT, HUGE = 170, 1e30
 LINES = ("line-first", "line-second", "line-third")
 Array = NDArray[Any]
 
@@ -49,7 +49,9 @@ def threshold(network: IntegerNetwork | FloatNetwork, layer: str, element: tuple
 
 def frame_of(steps: range, lines: list[Array], height: int) -> svg.Frame:
     """A frame that holds all lines, with room above for the ticks of spikes."""
-    low, high = (float(end(line.min() if end is min else line.max() for line in lines)) for end in (min, max))
+    values = np.concatenate([np.asarray(line, float) for line in lines])
+    values = values[np.abs(values) < HUGE]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     room = max(high - low, 1e-6)
     return svg.Frame(steps.start - 0.5, steps.stop - 0.5, low - 0.08 * room, high + 0.2 * room, height)
 
@@ -71,8 +73,8 @@ def threshold_line(frame: svg.Frame, theta: float) -> Markup:
 
 
 def finite(line: Array) -> Array:
-    """Numbers that can be drawn: infinities and NaN as the nearest that can."""
-    return np.asarray(np.nan_to_num(line.astype(float), nan=0.0, posinf=1e30, neginf=-1e30))
+    """Numbers that can be drawn: infinities as huge ones, which stand at the frame's edge, NaN as zero."""
+    return np.asarray(np.nan_to_num(line.astype(float), nan=0.0, posinf=HUGE, neginf=-HUGE))
 
 
 def _of(states: dict[str, Array], neuron: Neuron) -> Array:

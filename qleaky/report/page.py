@@ -11,9 +11,9 @@ import msgspec
 
 from qleaky._share import shared_folder
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.report import inputs, tables, text
-from qleaky.report.last_steps import zoom
-from qleaky.report.membranes import membrane
+from qleaky.report import check_tables, inputs, tables, text
+from qleaky.report.last_steps import Zoom, zoom
+from qleaky.report.membranes import membrane, threshold
 from qleaky.report.palette import DARK, LIGHT
 from qleaky.report.rasters import Figure, raster
 from qleaky.report.words import GLOSSARY, headline, place, statements
@@ -41,7 +41,8 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
         title: what the page calls the artefact, such as its file's name.
     """
     data = figures_json(report, evidence)
-    focus = None if evidence.last_steps is None else evidence.last_steps.divergence.step
+    divergence = report.first_divergence
+    focus = None if divergence is None or divergence.kind == "out" else divergence.step
     page: str = (
         _environment()
         .get_template(TEMPLATE)
@@ -50,17 +51,18 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
             report=report,
             headline=headline(report),
             statements=list(statements(report, isinstance(network, FloatNetwork))),
-            divergence=None if report.first_divergence is None else place(report.first_divergence),
-            zoom=None if evidence.last_steps is None else zoom(evidence.last_steps, next(iter(evidence.samples[0].runs))),
+            divergence=None if divergence is None else place(divergence),
+            zoom=_zoom(network, report, evidence),
             samples=[(sample, list(_figures(network, sample, focus))) for sample in evidence.samples],
-            layers=tables.layers(network, evidence.artefact),
+            layers=tables.layers(network, evidence.carried),
             neurons=tables.neurons(network),
             spiking=tables.spiking(evidence.activity),
             synaptic=tables.synaptic(evidence.activity),
-            runs=tables.runs(report.runs),
-            artefact=evidence.artefact,
+            runs=check_tables.runs(report.runs),
+            vectors=check_tables.vectors(report.vectors),
+            coverage=check_tables.coverage(report.coverage),
+            approached=check_tables.approached(report.approached),
             activity=evidence.activity,
-            network=network,
             integers=isinstance(network, IntegerNetwork),
             versions=report.certificate().versions,
             glossary=GLOSSARY,
@@ -71,6 +73,16 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
         )
     )
     return page
+
+
+def _zoom(network: Network, report: Report, evidence: Evidence) -> Zoom | None:
+    found = report.first_divergence
+    if found is None or not found.history or evidence.got_by is None:
+        return None
+    runs = evidence.samples[0].runs
+    expected = next(iter(runs))
+    theta = threshold(network, found.layer, found.element, runs[expected].spikes[found.layer].shape[2:])
+    return zoom(found, theta, (expected, evidence.got_by))
 
 
 def figures_json(report: Report, evidence: Evidence) -> bytes:

@@ -29,9 +29,9 @@ class Frame:
         return LEFT + (step - self.first) / span * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Where a value is."""
+        """Where a value is; at the edge where it lies beyond."""
         span = max(self.high - self.low, 1e-9)
-        return TOP + (self.high - value) / span * (self.height - TOP - BOTTOM)
+        return TOP + min(max((self.high - value) / span, 0.0), 1.0) * (self.height - TOP - BOTTOM)
 
 
 def svg(frame: Frame, parts: Iterable[Markup], title: str) -> Markup:

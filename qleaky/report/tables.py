@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ from qleaky.report.text import number, per, percent, plural, shape, superscript,
 
 if TYPE_CHECKING:
     from qleaky.verification.activity import Activity
-    from qleaky.verification.certificate import Run
-    from qleaky.verification.evidence import Artefact
 
 Network = IntegerNetwork | FloatNetwork
 
@@ -31,14 +30,14 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
-def layers(network: Network, artefact: Artefact) -> Table:
+def layers(network: Network, carried: Mapping[str, str]) -> Table:
     """Every layer with its numbers and, where there is a proof, its bounds and how far they are from the limits."""
     bounds = {each.layer: each for each in network.proof.layers}
     rows = [
         (
             *(visible(layer.name), _kind(layer), shape(_shape(network, layer.name)), _numbers(layer)),
             *(_bound_cells(bounds[layer.name]) if layer.name in bounds else ("", "", "", "")),
-            visible(artefact.carried.get(layer.name, "float32" if isinstance(network, FloatNetwork) else "")),
+            visible(carried.get(layer.name, "float32" if isinstance(network, FloatNetwork) else "")),
         )
         for layer in network.layers
     ]
@@ -141,19 +140,6 @@ def _numbers(layer: Any) -> str:
         return "float32 weights"
     bits = max(int(weight.max()).bit_length(), (-int(weight.min()) - 1).bit_length()) + 1
     return f"{bits}-bit weights × 2{superscript(-layer.weight_frac_bits)}"
-
-
-def runs(given: tuple[Run, ...]) -> Table:
-    """Every way in which the artefact ran."""
-    headings = ("runtime", "graph optimisation", "threads", "batch", "numbers compared", "differ")
-    rows = [
-        (
-            *(visible(run.runtime), "on" if run.optimized else "off", str(run.threads), str(run.batch)),
-            *(f"{run.comparison.compared:,}", f"{run.comparison.mismatches:,}"),
-        )
-        for run in given
-    ]
-    return Table("Runs of the artefact", headings, tuple(rows), frozenset({2, 3, 4, 5}))
 
 
 def spiking(found: Activity) -> Table:

@@ -8,7 +8,7 @@ systems", Nature Communications 16, 1545, 2025, algorithm track; package neurobe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from qleaky.verification.fan_out import Weighted, count_fan_out
 
 Array = NDArray[Any]
 FLOAT_BYTES = 4
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SynapticLayer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,11 +36,11 @@ class SynapticLayer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     layer: str
     kind: str
-    weights: int
-    zero_weights: int
-    evaluations: int
-    dense: int
-    effective: int | None
+    weights: Count
+    zero_weights: Count
+    evaluations: Count
+    dense: Count
+    effective: Count | None
     accumulations: bool | None
 
     @property
@@ -62,29 +63,30 @@ class SpikingLayer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     layer: str
-    neurons: int
-    neuron_steps: int
-    active: int
-    silent: int
-    always_active: int
-    at_lowest: int | None
-    at_highest: int | None
+    neurons: Count
+    neuron_steps: Count
+    active: Count
+    silent: Count
+    always_active: Count
+    at_lowest: Count | None
+    at_highest: Count | None
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What :func:`activity` counted.
+    """What :func:`activity` counted, over the samples of ``groups`` (of :mod:`~qleaky.verification.vectors`).
 
     ``parameter_bytes``: every array of the contract as it is stored there. ``state_bytes``: membranes, synaptic currents and
     delayed signals of one sample, each number in whole bytes of its format. ``file_bytes``: the artefact.
     """
 
-    samples: int
-    num_steps: int
+    groups: tuple[str, ...]
+    samples: Count
+    num_steps: Count
     synaptic: tuple[SynapticLayer, ...]
     spiking: tuple[SpikingLayer, ...]
-    parameter_bytes: int
-    state_bytes: int
-    file_bytes: int | None
+    parameter_bytes: Count
+    state_bytes: Count
+    file_bytes: Count | None
 
     @property
     def dense(self) -> int:
@@ -106,7 +108,14 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return any(layer.effective is None for layer in self.synaptic)
 
 
-def activity(network: Network, recording: Recording, codes: Mapping[str, Array], file_bytes: int | None = None) -> Activity:
+def activity(
+    network: Network,
+    recording: Recording,
+    codes: Mapping[str, Array],
+    file_bytes: int | None = None,
+    *,
+    groups: tuple[str, ...] = ("given",),
+) -> Activity:
     """Count what a recorded run did.
 
     With x an input of a layer, w its weights, and [] 1 where true, else 0::
@@ -125,6 +134,7 @@ def activity(network: Network, recording: Recording, codes: Mapping[str, Array],
         recording: a run of it, spikes and membranes (T, B, ...).
         codes: what it ran on, by input, as :meth:`~qleaky.integer.IntegerNetwork.encode_all` gives it.
         file_bytes: the size of the artefact.
+        groups: what the samples are; adversarial ones are no picture of a network at work.
 
     Raises:
         InputError: a recording of another network.
@@ -135,6 +145,7 @@ def activity(network: Network, recording: Recording, codes: Mapping[str, Array],
     for _, values in emissions:
         events.add(values)
     return Activity(
+        groups=groups,
         samples=next(iter(recording.spikes.values())).shape[1],
         num_steps=network.num_steps,
         synaptic=tuple(_synaptic(network, layer, events, layer.input in emissions.unknown) for layer in weighted),

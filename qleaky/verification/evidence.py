@@ -1,4 +1,4 @@
-"""What a report shows: chosen samples and neurons, as the reference, the runtime and torch computed them."""
+"""What a report shows beside its verdict: a sample and its neurons, as the reference, the runtime and torch computed them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qleaky.errors import InputError
 from qleaky.export import twin
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.reference.recording import Recording
 from qleaky.verification.activity import Activity, activity
-from qleaky.verification.compare import Divergence
-from qleaky.verification.emissions import Emissions
-from qleaky.verification.expected import reference
+from qleaky.verification.digests import vectors_digest
+from qleaky.verification.divergence import Divergence
+from qleaky.verification.expected import Samples, choose, reference
 from qleaky.verification.probing import ProbedRunner
 from qleaky.verification.report import Report
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 Network = IntegerNetwork | FloatNetwork
 Array = NDArray[Any]
-LAST_STEPS = 12
 REFERENCE, RUNTIME, TORCH = "reference", "ONNX Runtime", "torch"
+TYPICAL = ("given", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,10 @@ class Neuron:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One sample in every run: its codes by input, (T, ...) or (...), and recordings (T, 1, ...) by label, expected first."""
+    """One sample in every run: its number in the check, its codes by input, (T, ...) or (...), and recordings (T, 1, ...).
+
+    The runs' labels are in order; what the first computed is what is expected.
+    """
 
     index: int
     codes: dict[str, Array]
@@ -50,135 +54,141 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class LastSteps:
-    """The neuron of a first divergence over its last steps, all arrays (steps,); ``current`` and synaptic ones may be None.
+class Evidence:
+    """All that is shown beside a verdict.
 
-    ``got_by`` says which run diverged; ``seen_again``, that running the sample once more gave the number that was found.
+    ``carried`` names the type in which the file says that it computes each layer; ``got_by`` is the run that the first
+    divergence is of, or None.
     """
 
-    divergence: Divergence
-    got_by: str
-    first_step: int
-    theta: float | None
-    current: Array | None
-    expected: dict[str, Array]
-    got: dict[str, Array]
-    seen_again: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Artefact:
-    """What the file says of itself."""
-
-    form: str
-    carrier: str
     carried: dict[str, str]
-    bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """All that is shown beside a verdict."""
-
-    artefact: Artefact
     activity: Activity
     samples: tuple[Sample, ...]
-    last_steps: LastSteps | None
+    got_by: str | None
 
 
 def collect(
-    model: bytes, network: Network, report: Report, *, inputs: Any = None, module: nn.Module | None = None, most: int = 1
+    model: bytes,
+    network: Network,
+    report: Report,
+    *,
+    inputs: Any = None,
+    module: nn.Module | None = None,
+    adversarial: bool | None = None,
+    sample: int | None = None,
 ) -> Evidence:
-    """Run the reference on the inputs of a check, and a few samples of them in the runtime and in torch.
+    """Run the reference on the inputs of a check, and one sample of them in the runtime and in torch.
 
-    The sample of the first divergence is chosen; where nothing differs, ``most`` samples around the one with the median number
-    of spikes. The runtime runs as in the run that diverged.
+    That is the sample of the first divergence, run as the run that diverged; where nothing differs, that of the given inputs
+    (or of the random vectors) which has the median number of spikes. Activity is counted over the given inputs, where there are
+    some, else over all vectors.
 
     Args:
         model: the bytes of the artefact.
         network: the contract.
         report: what :func:`~qleaky.verification.verify` said of them.
-        inputs: as ``verify`` took them.
+        inputs: as ``verify`` took them, as the three below.
         module: the torch network, if its own evaluation is to be shown too.
-        most: how many samples.
+        adversarial: whether adversarial vectors ran behind the inputs.
+        sample: the one that ran alone.
 
     Raises:
         ArtefactError: a file that does not hold the network.
-        InputError: inputs that the network cannot take.
+        InputError: inputs that are not those of the check.
     """
     parsed = twin.parse(model, "the model")
-    codes, recording, _, _ = reference(network, inputs, module if isinstance(network, FloatNetwork) else None)
+    samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
+    _check_samples(network, samples, report)
+    recording = reference(network, samples, module if isinstance(network, FloatNetwork) else None).recording
     divergence, got_by, settings = _diverged(report)
-    runner = ProbedRunner(parsed, network, **settings)
-    samples = tuple(
-        _sample(network, runner, codes, recording, index=index, module=module, divergence=divergence)
-        for index in _chosen(recording, divergence, most)
-    )
+    place = _chosen(samples, recording, divergence)
+    runs = _runs(network, ProbedRunner(parsed, network, **settings), samples, recording, place=place, module=module)
+    shown = Sample(samples.first + place, _codes(network, samples, place), runs, tuple(_neurons(runs, divergence)))
     return Evidence(
-        artefact=_artefact(parsed, len(model)),
-        activity=activity(network, recording, codes, len(model)),
-        samples=samples,
-        last_steps=None if divergence is None else _last_steps(network, samples[0], divergence, got_by),
+        carried=_carried(parsed),
+        activity=_activity(network, samples, recording, len(model)),
+        samples=(shown,),
+        got_by=got_by,
     )
 
 
-def _diverged(report: Report) -> tuple[Divergence | None, str, dict[str, Any]]:
+def _check_samples(network: Network, samples: Samples, report: Report) -> None:
+    """Refuse other samples than those of the check: the page would speak of something else than its verdict does."""
+    found = [
+        vectors_digest(pick(network.inputs, samples.codes, np.arange(group.first, group.first + group.count)))
+        for group in samples.groups
+    ]
+    if found != [group.sha256 for group in report.vectors]:
+        raise InputError(
+            "these inputs are not those of the check: their digests differ. Pass inputs, adversarial and sample as verify took "
+            "them."
+        )
+
+
+def _diverged(report: Report) -> tuple[Divergence | None, str | None, dict[str, Any]]:
     """The first divergence, which run had it, and the settings of that run."""
     for run in report.runs:
         if (found := run.comparison.first_divergence) is not None:
+            if run.runtime != "onnxruntime":
+                return found, run.runtime, {}
             return found, RUNTIME, {"optimize": run.optimized, "threads": run.threads}
     if report.torch is not None and report.torch.first_divergence is not None:
         return report.torch.first_divergence, TORCH, {}
-    return None, "", {}
+    return None, None, {}
 
 
-def _chosen(recording: Recording, divergence: Divergence | None, most: int) -> list[int]:
+def _chosen(samples: Samples, recording: Recording, divergence: Divergence | None) -> int:
+    """The place of the sample that is shown."""
     spikes = sum(np.count_nonzero(array, axis=(0, *range(2, array.ndim))) for array in recording.spikes.values())
     counts = np.asarray(spikes)
     if divergence is not None:
-        return [divergence.sample % len(counts)]  # a batch that is not full is filled up from the start
-    order = np.argsort(counts, kind="stable")
-    first = max(len(order) // 2 - most // 2, 0)
-    return [int(index) for index in order[first : first + most]]
+        return (divergence.sample - samples.first) % len(counts)  # a batch that is not full is filled up from the start
+    groups = {group.name: np.arange(group.first, group.first + group.count) for group in samples.groups}
+    places = next((groups[name] for name in TYPICAL if name in groups), np.arange(len(counts)))
+    return int(places[np.argsort(counts[places], kind="stable")[len(places) // 2]])
 
 
-def _sample(
+def _codes(network: Network, samples: Samples, place: int) -> dict[str, Array]:
+    picked = pick(network.inputs, samples.codes, np.array([place]))
+    return {s.name: picked[s.name][:, 0] if s.time == "sequence" else picked[s.name][0] for s in network.inputs}
+
+
+def _runs(
     network: Network,
     runner: ProbedRunner,
-    codes: dict[str, Array],
+    samples: Samples,
     recording: Recording,
     *,
-    index: int,
+    place: int,
     module: nn.Module | None,
-    divergence: Divergence | None,
-) -> Sample:
-    picked = pick(network.inputs, codes, np.array([index]))
-    expected = _one(recording, index)
-    runs = {TORCH if isinstance(network, FloatNetwork) else REFERENCE: expected, RUNTIME: runner.record(picked)[0]}
-    if module is not None and isinstance(network, IntegerNetwork):
+) -> dict[str, Recording]:
+    picked = pick(network.inputs, samples.codes, np.array([place]))
+    floats = isinstance(network, FloatNetwork)
+    runs = {TORCH if floats else REFERENCE: part(recording, slice(place, place + 1)), RUNTIME: runner.record(picked)[0]}
+    if module is not None and not floats:
         from qleaky.verification.torch_module import run_module
 
         found = run_module(module, network, picked)
         runs[TORCH] = Recording(found.spikes, found.membranes, {})
-    moving = {source.name for source in network.inputs if source.time == "sequence"}
-    inputs = {name: array[:, 0] if name in moving else array[0] for name, array in picked.items()}
-    return Sample(index, inputs, runs, tuple(_neurons(expected, divergence)))
+    return runs
 
 
-def _one(recording: Recording, index: int) -> Recording:
+def part(recording: Recording, samples: slice) -> Recording:
+    """Some samples of a recording, without outputs."""
     spikes, membranes, synapses = (
-        {name: array[:, index : index + 1] for name, array in arrays.items()}
+        {name: array[:, samples] for name, array in arrays.items()}
         for arrays in (recording.spikes, recording.membranes, recording.synapses)
     )
     return Recording(spikes, membranes, {}, synapses)
 
 
-def _neurons(recording: Recording, divergence: Divergence | None) -> Iterator[Neuron]:
+def _neurons(runs: dict[str, Recording], divergence: Divergence | None) -> Iterator[Neuron]:
     """Of each layer the neuron of the divergence, the most active, and of the silent ones that with the highest membrane."""
-    for layer, spikes in recording.spikes.items():
+    expected = next(iter(runs.values()))
+    for layer, spikes in expected.spikes.items():
         shape = spikes.shape[2:]
         counts = np.count_nonzero(spikes[:, 0], axis=0).reshape(-1)
-        peaks = recording.membranes[layer][:, 0].max(axis=0).reshape(-1)
+        peaks = expected.membranes[layer][:, 0].max(axis=0).reshape(-1)
         chosen: dict[int, str] = {}
         if divergence is not None and divergence.layer == layer and divergence.kind != "out":
             chosen[int(np.ravel_multi_index(divergence.element, shape))] = "where the first difference is"
@@ -191,60 +201,17 @@ def _neurons(recording: Recording, divergence: Divergence | None) -> Iterator[Ne
             yield Neuron(layer, tuple(int(i) for i in np.unravel_index(flat, shape)), why)
 
 
-def _last_steps(network: Network, sample: Sample, divergence: Divergence, got_by: str) -> LastSteps | None:
-    """None where outputs differ, and no state does."""
-    if divergence.kind == "out":
-        return None
-    layer, end = divergence.layer, divergence.step + 1
-    first = max(end - LAST_STEPS, 0)
-    runs = list(sample.runs.values())
-    place: tuple[Any, ...] = (slice(first, end), 0, *divergence.element)
-    expected, got = (
-        {kind: states[layer][place] for kind, states in _kinds(run) if layer in states}
-        for run in (runs[0], sample.runs[got_by])
-    )
-    lif = next(lif for lif in network.lif_layers if lif.name == layer)
-    theta = np.broadcast_to(lif.theta, runs[0].spikes[layer].shape[2:])[divergence.element]
-    found = got[divergence.kind][-1] if divergence.kind in got else None
-    return LastSteps(
-        divergence=divergence,
-        got_by=got_by,
-        first_step=first,
-        theta=float(theta),
-        current=_current(network, sample, lif.input, divergence)[first:] if isinstance(network, IntegerNetwork) else None,
-        expected=expected,
-        got=got,
-        seen_again=found is not None and _same(float(found), divergence.got),
-    )
+def _activity(network: Network, samples: Samples, recording: Recording, file_bytes: int) -> Activity:
+    given = [group for group in samples.groups if group.name == "given"]
+    if not given:
+        return activity(network, recording, samples.codes, file_bytes, groups=tuple(group.name for group in samples.groups))
+    counted = slice(given[0].first, given[0].first + given[0].count)
+    codes = pick(network.inputs, samples.codes, np.arange(counted.start, counted.stop))
+    return activity(network, part(recording, counted), codes, file_bytes, groups=("given",))
 
 
-def _kinds(run: Recording) -> tuple[tuple[str, dict[str, Array]], ...]:
-    return ("syn", run.synapses), ("mem", run.membranes), ("spk", run.spikes)
-
-
-def _same(number: float, told: float | str) -> bool:
-    return str(number) == told if isinstance(told, str) else number == told
-
-
-def _current(network: IntegerNetwork, sample: Sample, source: str, divergence: Divergence) -> Array:
-    """What came into the neuron at every step up to the divergence, on the grid of its input's signal."""
-    moving = {each.name for each in network.inputs if each.time == "sequence"}
-    codes = {name: array[:, None] if name in moving else array[None] for name, array in sample.codes.items()}
-    expected = next(iter(sample.runs.values()))
-    shape = expected.spikes[divergence.layer].shape[2:]
-    found, value = [], np.zeros((1, *shape))
-    for step, values in Emissions(network, expected, codes, {source}):
-        value = values.get(source, value)
-        found.append(np.broadcast_to(value[0], shape)[divergence.element])
-        if step == divergence.step:
-            break
-    return np.array(found)
-
-
-def _artefact(model: Any, size: int) -> Artefact:
-    metadata = twin.metadata(model)
+def _carried(model: Any) -> dict[str, str]:
     try:
-        carried = msgspec.json.decode(metadata.get("qleaky.carried", "{}"), type=dict[str, str])
+        return msgspec.json.decode(twin.metadata(model).get("qleaky.carried", "{}"), type=dict[str, str])
     except msgspec.MsgspecError:
-        carried = {}
-    return Artefact(metadata.get("qleaky.form", "unknown"), metadata.get("qleaky.carrier", "float"), carried, size)
+        return {}

@@ -1,7 +1,6 @@
 """The page of a check: sound HTML that asks for nothing, names that stay text, words that promise no more than was checked."""
 
 import base64
-import dataclasses
 import itertools
 import json
 import os
@@ -18,10 +17,11 @@ import pytest
 from checks import HOSTILE, Check, Net, Reader, checked, hostile_network, inputs, lowered, maps_network, with_a_changed_weight
 
 from qleaky.check_page import write_page
-from qleaky.errors import ArtefactError, OutputError
+from qleaky.errors import ArtefactError, InputError, OutputError
 from qleaky.verification import Certificate
 from qleaky.verification.activity import Activity
 from qleaky.verification.compare import Comparison, Divergence
+from qleaky.verification.divergence import HistoryStep
 
 KINDS = ("proved", "differs", "float", "hostile", "maps")
 
@@ -159,49 +159,69 @@ def test_a_proved_check_says_what_it_rests_on(checks: dict[str, Check], pages: d
 
 
 def test_a_difference_is_shown_with_its_last_steps(checks: dict[str, Check], pages: dict[str, Reader]) -> None:
-    report, last = checks["differs"].report, checks["differs"].evidence.last_steps
+    report = checks["differs"].report
     words = pages["differs"].words
     found = report.first_divergence
     assert found is not None
-    assert last is not None
+    assert found.terms
     assert f"{report.mismatches:,} of {report.compared:,} numbers differ" in words
     assert (
         f"step {found.step}, sample {found.sample}, element {list(found.element)}: membrane {found.expected:g} expected"
         in words.lower()
     )
     assert f"≠ {int(float(found.got)):,}" in words
+    assert f"In step {found.step} that is the sum of " in words
     assert "is not the one that this version of qleaky emits" in words
     assert f"Membrane of neuron {list(found.element)} of layer lif, sample {found.sample}" in words
     assert any("here" in attributes.get("class", "") for attributes in pages["differs"].tags("path"))
 
 
-def test_a_float_network_is_promised_nothing(checks: dict[str, Check]) -> None:
-    for mismatches in (0, 3):
-        check = checks["float"]
-        runs = tuple(
-            msgspec.structs.replace(run, comparison=Comparison(spikes=9, spike_mismatches=mismatches))
-            for run in check.report.runs
-        )
-        verdict: Any = "differs" if mismatches else "measured"
-        report = msgspec.structs.replace(check.report, runs=runs, verdict=verdict, artefact_verdict=verdict)
-        page = Check(check.network, report, check.evidence).page()
-        body = page.partition("</style>")[2]
-        assert not re.search(r"proved|proven|proof|bit.for.bit|bit.exact|exactly", body, re.IGNORECASE)
-        assert "what torch computed" in page
-        assert verdict.capitalize() in page
+def with_comparison(check: Check, comparison: Comparison, **changes: Any) -> Any:
+    """The report as if every run had come out so."""
+    runs = tuple(msgspec.structs.replace(run, comparison=comparison) for run in check.report.runs)
+    return msgspec.structs.replace(check.report, runs=runs, **changes)
+
+
+@pytest.mark.parametrize(("mismatches", "verdict"), [(0, "measured"), (3, "differs")])
+def test_a_float_network_is_promised_nothing(mismatches: int, verdict: Any, checks: dict[str, Check]) -> None:
+    check = checks["float"]
+    comparison = Comparison(spikes=9, spike_mismatches=mismatches)
+    report = with_comparison(check, comparison, verdict=verdict, artefact_verdict=verdict)
+    page = Check(check.network, report, check.evidence).page()
+    assert not re.search(r"proved|proven|proof|bit.for.bit|bit.exact|exactly", Reader(page).words, re.IGNORECASE)
+    assert "The artefact computes what torch computed" in page
+    assert verdict.capitalize() in page
+
+
+def test_an_integer_network_without_a_theorem_is_promised_nothing(tmp_path: Path) -> None:
+    network = lowered(Net())
+    quiet = np.zeros((15, 2, 12), np.uint8)
+    check = checked(tmp_path, network, quiet, data=with_a_changed_weight(network))
+    assert check.report.verdict == "measured"
+    words = Reader(check.page()).words
+    assert "There is no theorem for other inputs." in words
+    assert "No theorem stands behind it" in words
+    assert "Proved" not in words
 
 
 def test_an_output_that_differs_alone_is_said_to_be_one(checks: dict[str, Check]) -> None:
     check = checks["differs"]
     first = Divergence("class", "out", 0, 2, (), 3.0, 1.0)
-    runs = tuple(
-        msgspec.structs.replace(run, comparison=Comparison(outputs=5, output_mismatches=1, first_divergence=first))
-        for run in check.report.runs
-    )
-    report = msgspec.structs.replace(check.report, runs=runs)
-    evidence = dataclasses.replace(check.evidence, last_steps=None)
-    words = Reader(Check(check.network, report, evidence).page()).words
+    report = with_comparison(check, Comparison(outputs=5, output_mismatches=1, first_divergence=first))
+    words = Reader(Check(check.network, report, check.evidence).page()).words
     assert "It is an output of the network; every spike and membrane before it is as expected." in words
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [(7, "the difference comes and goes"), (None, "the run could not be repeated"), ("nan", "the difference comes and goes")],
+)
+def test_a_difference_that_does_not_come_again_is_told(found: Any, words: str, checks: dict[str, Check]) -> None:
+    check = checks["differs"]
+    steps = tuple(HistoryStep(step=t, membrane_expected=5, membrane_found=found, spike_expected=0) for t in (3, 4))
+    first = Divergence("lif", "mem", 4, 0, (2,), 5.0, 6.0, history=steps)
+    report = with_comparison(check, Comparison(membranes=5, membrane_mismatches=1, first_divergence=first))
+    assert words in Reader(Check(check.network, report, check.evidence).page()).words
 
 
 def test_large_layers_and_pictures_say_what_they_leave_out(pages: dict[str, Reader]) -> None:
@@ -222,6 +242,14 @@ def test_a_file_that_changed_since_its_check_is_refused(checks: dict[str, Check]
     with pytest.raises(ArtefactError, match="has changed since it was checked; check it again"):
         write_page(tmp_path / "page.html", check.report, check.network, artefact=tmp_path / "net.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_inputs_of_another_check_are_refused(tmp_path: Path) -> None:
+    check = checked(tmp_path, lowered(Net()), inputs())
+    other: dict[str, Any] = {"artefact": tmp_path / "net.onnx", "inputs": 1 - inputs()}
+    with pytest.raises(InputError, match="these inputs are not those of the check"):
+        write_page(tmp_path / "page.html", check.report, check.network, **other)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from checks import Net, checked, inputs, lowered, maps_network
 
-from qleaky.report import tables
+from qleaky.report import check_tables, tables
 from qleaky.report.text import number, per, percent, visible
 from qleaky.verification.activity import Activity, SpikingLayer, SynapticLayer
-from qleaky.verification.evidence import Artefact
 
 
 def column(table: tables.Table, heading: str) -> list[str]:
@@ -19,7 +18,7 @@ def column(table: tables.Table, heading: str) -> list[str]:
 
 def test_every_layer_has_a_row_with_its_bounds() -> None:
     network = maps_network()
-    found = tables.layers(network, Artefact("scan", "integer", {"conv": "float32"}, 9))
+    found = tables.layers(network, {"conv": "float32"})
     assert column(found, "layer") == [layer.name for layer in network.layers]
     bounds = {each.layer: each for each in network.proof.layers}
     largest = dict(zip(column(found, "layer"), column(found, "largest number"), strict=True))
@@ -39,7 +38,7 @@ def test_neurons_are_described_in_values_and_codes() -> None:
 
 
 def test_a_float_network_has_no_bounds_to_show() -> None:
-    found = tables.layers(lowered(Net(beta=0.9)), Artefact("scan", "float", {}, 9))
+    found = tables.layers(lowered(Net(beta=0.9)), {})
     assert "largest number" not in found.headings
     assert tables.neurons(lowered(Net(beta=0.9))).rows[0][3:5] == ("0.25", "0.9")
 
@@ -53,7 +52,14 @@ def counted(**changes: Any) -> Activity:
     spiking = (
         SpikingLayer(layer="lif", neurons=8, neuron_steps=120, active=30, silent=2, always_active=1, at_lowest=4, at_highest=2),
     )
-    rest: dict[str, Any] = {"samples": 3, "num_steps": 5, "parameter_bytes": 99, "state_bytes": 8, "file_bytes": None}
+    rest: dict[str, Any] = {
+        "groups": ("given",),
+        "samples": 3,
+        "num_steps": 5,
+        "parameter_bytes": 99,
+        "state_bytes": 8,
+        "file_bytes": None,
+    }
     return Activity(**{"synaptic": synaptic, "spiking": spiking} | rest | changes)
 
 
@@ -81,7 +87,7 @@ def test_rates_are_exact_shares() -> None:
 
 def test_every_way_of_running_has_a_row(tmp_path: Path) -> None:
     report = checked(tmp_path, lowered(Net()), inputs()).report
-    found = tables.runs(report.runs)
+    found = check_tables.runs(report.runs)
     assert len(found.rows) == len(report.runs)
     assert sum(int(count.replace(",", "")) for count in column(found, "numbers compared")) == report.compared
 
@@ -100,3 +106,16 @@ def test_nothing_is_rounded_to_none_or_all() -> None:
 def test_names_show_all_their_characters() -> None:
     assert visible("a\u200bb\u2028\U000e0001") == "a\\u200bb\\u2028\\ue0001"
     assert len(visible("x" * 500)) == 80
+
+
+def test_what_ran_and_what_it_did_is_told(tmp_path: Path) -> None:
+    report = checked(tmp_path, maps_network()).report
+    groups = check_tables.vectors(report.vectors)
+    assert sum(int(count) for count in column(groups, "how many")) == report.samples
+    assert column(groups, "samples")[0] == "every input at its highest code"
+    (covered,) = check_tables.coverage(report.coverage).rows
+    (layer,) = report.coverage
+    assert covered[1:5] == tuple(f"{n:,}" for n in (168, layer.fired, layer.reset, layer.threshold))
+    close = check_tables.approached(report.approached)
+    assert column(close, "bound") == [f"{each.bound:,}" for each in report.approached]
+    assert set(column(close, "of what")) >= {"accumulate", "step", "synapse step"}

@@ -1,6 +1,5 @@
 """Evidence is taken where a check says that it is: that sample, that neuron, those steps."""
 
-import dataclasses
 from typing import Any
 
 import msgspec
@@ -12,9 +11,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from qleaky import FixedPoint, IntegerNetwork, Leaky, QuantLinear, lower, run, verify
+from qleaky.errors import InputError
 from qleaky.export import onnx_bytes
 from qleaky.verification.compare import Comparison, Divergence
-from qleaky.verification.evidence import LAST_STEPS, collect
+from qleaky.verification.evidence import collect
 
 
 class Net(nn.Module):
@@ -70,7 +70,7 @@ def test_the_median_sample_is_shown_where_nothing_differs(tmp_path: Any) -> None
         assert np.array_equal(found.spikes["lif"], expected.spikes["lif"])
         assert np.array_equal(found.membranes["lif"], expected.membranes["lif"])
     assert np.array_equal(sample.codes[network.input.name], inputs[:, sample.index])
-    assert evidence.last_steps is None
+    assert evidence.got_by is None
 
 
 def test_the_most_active_and_a_silent_neuron_are_chosen(tmp_path: Any) -> None:
@@ -86,23 +86,26 @@ def test_the_most_active_and_a_silent_neuron_are_chosen(tmp_path: Any) -> None:
     assert peaks[silent.element] == peaks[counts == 0].max()
 
 
-def test_the_neuron_of_the_first_divergence_is_followed_over_its_last_steps(tmp_path: Any) -> None:
+def test_the_sample_and_neuron_of_the_first_divergence_are_shown(tmp_path: Any) -> None:
     network = lowered(Net())
     report, evidence = gathered(tmp_path, changed(network), network, QUIET)
-    last, (sample,) = evidence.last_steps, evidence.samples
-    assert (last.divergence.layer, last.divergence.step, last.divergence.sample) == ("lif", 16, 4)
-    assert last.divergence.element == (5,)
-    assert last.divergence == report.first_divergence
-    assert sample.index == 4
-    assert sample.neurons[0].element == (5,)
-    assert (last.got_by, last.seen_again, last.theta) == ("ONNX Runtime", True, 8.0)
-    assert last.first_step == 16 + 1 - LAST_STEPS
-    fc = network.layers[0]
-    current = QUIET[:, 4].astype(int) @ fc.weight[5] + fc.bias[5]
-    assert last.current.tolist() == current[last.first_step : 17].tolist()
-    expected = run(network, QUIET[:, [4]]).membranes["lif"][:, 0, 5]
-    assert last.expected["mem"].tolist() == expected[last.first_step : 17].tolist()
-    assert (last.expected["mem"] != last.got["mem"]).tolist() == [False] * (LAST_STEPS - 1) + [True]
+    found, (sample,) = report.first_divergence, evidence.samples
+    assert (found.layer, found.step, found.sample, found.element) == ("lif", 16, 4, (5,))
+    assert (sample.index, sample.neurons[0].element, evidence.got_by) == (4, (5,), "ONNX Runtime")
+    expected = run(network, QUIET[:, [4]]).membranes["lif"]
+    assert np.array_equal(sample.runs["reference"].membranes["lif"], expected)
+    apart = sample.runs["ONNX Runtime"].membranes["lif"] != expected
+    assert not apart[:16].any()
+    assert np.argwhere(apart[16]).tolist() == [[0, 5]]
+
+
+def test_a_sample_that_ran_alone_keeps_its_number(tmp_path: Any) -> None:
+    network = lowered(Net())
+    (tmp_path / "net.onnx").write_bytes(changed(network))
+    report = verify(tmp_path / "net.onnx", network, QUIET, sample=4)
+    evidence = collect(changed(network), network, report, inputs=QUIET, sample=4)
+    assert evidence.samples[0].index == report.first_divergence.sample == 4  # type: ignore[union-attr]
+    assert evidence.activity.samples == 1
 
 
 def test_a_torch_network_that_parts_is_the_run_that_is_shown(tmp_path: Any) -> None:
@@ -111,30 +114,46 @@ def test_a_torch_network_that_parts_is_the_run_that_is_shown(tmp_path: Any) -> N
     other.fc.load_state_dict(Net().fc.state_dict())
     report, evidence = gathered(tmp_path, onnx_bytes(network), network, INPUTS, other)
     assert (report.artefact_verdict, report.torch_verdict) == ("proved", "differs")
-    assert evidence.last_steps.got_by == "torch"
-    assert evidence.last_steps.seen_again
+    assert evidence.got_by == "torch"
+    assert (evidence.samples[0].runs["torch"].membranes["lif"] != evidence.samples[0].runs["reference"].membranes["lif"]).any()
 
 
-def test_a_difference_that_does_not_come_again_is_told(tmp_path: Any) -> None:
+def test_a_divergence_in_a_batch_filled_up_is_of_the_sample_that_filled_it(tmp_path: Any) -> None:
     network = lowered(Net())
     report, _ = gathered(tmp_path, onnx_bytes(network), network, INPUTS)
-    first = Divergence("lif", "mem", 3, 9, (2,), 5.0, 6.0)
-    comparison = Comparison(membranes=9, membrane_mismatches=1, first_divergence=first)
-    report = msgspec.structs.replace(report, runs=(msgspec.structs.replace(report.runs[0], comparison=comparison),))
-    evidence = collect(onnx_bytes(network), network, report, inputs=INPUTS)
-    assert evidence.samples[0].index == 9 % 7
-    assert not evidence.last_steps.seen_again  # type: ignore[union-attr]
+    for first in (Divergence("spikes", "out", 3, 9, (2,), 5.0, 6.0), Divergence("lif", "mem", 3, 9, (2,), 5.0, 6.0)):
+        comparison = Comparison(outputs=9, output_mismatches=1, first_divergence=first)
+        changed_report = msgspec.structs.replace(report, runs=(msgspec.structs.replace(report.runs[0], comparison=comparison),))
+        assert collect(onnx_bytes(network), network, changed_report, inputs=INPUTS).samples[0].index == 9 % 7
 
 
-def test_outputs_have_no_last_steps(tmp_path: Any) -> None:
+def test_activity_is_that_of_the_given_inputs(tmp_path: Any) -> None:
+    network = lowered(Net())
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(network))
+    report = verify(tmp_path / "net.onnx", network, INPUTS, adversarial=True)
+    evidence = collect(onnx_bytes(network), network, report, inputs=INPUTS, adversarial=True)
+    assert report.samples > 7
+    assert (evidence.activity.samples, evidence.activity.groups) == (7, ("given",))
+    assert evidence.activity.spiking[0].active == int((run(network, INPUTS).spikes["lif"] != 0).sum())
+    assert evidence.activity.synaptic[0].acs == int(INPUTS.sum((0, 1)) @ (network.layers[0].weight != 0).sum(0))
+    assert evidence.samples[0].index < 7
+
+
+def test_without_given_inputs_a_random_vector_is_shown(tmp_path: Any) -> None:
+    network = lowered(Net())
+    report, evidence = gathered(tmp_path, onnx_bytes(network), network, None)
+    random = next(group for group in report.vectors if group.name == "random")
+    assert random.first <= evidence.samples[0].index < random.first + random.count
+    assert evidence.activity.samples == report.samples
+    assert "all_spikes" in evidence.activity.groups
+
+
+def test_other_inputs_than_those_of_the_check_are_refused(tmp_path: Any) -> None:
     network = lowered(Net())
     report, _ = gathered(tmp_path, onnx_bytes(network), network, INPUTS)
-    first = Divergence("spikes", "out", 3, 1, (2,), 5.0, 6.0)
-    comparison = Comparison(outputs=9, output_mismatches=1, first_divergence=first)
-    report = msgspec.structs.replace(report, runs=(msgspec.structs.replace(report.runs[0], comparison=comparison),))
-    evidence = collect(onnx_bytes(network), network, report, inputs=INPUTS)
-    assert evidence.last_steps is None
-    assert evidence.samples[0].index == 1
+    for given in ({"inputs": QUIET}, {"inputs": INPUTS, "adversarial": True}, {}):
+        with pytest.raises(InputError, match="Pass inputs, adversarial and sample as verify took them"):
+            collect(onnx_bytes(network), network, report, **given)  # type: ignore[arg-type]
 
 
 def test_a_float_network_is_shown_beside_what_torch_recorded(tmp_path: Any) -> None:
@@ -153,5 +172,4 @@ def test_a_file_that_says_nonsense_of_itself_is_shown_without_it(metadata: str, 
     model = onnx.load_model_from_string(onnx_bytes(network))
     next(entry for entry in model.metadata_props if entry.key == "qleaky.carried").value = metadata
     _, evidence = gathered(tmp_path, model.SerializeToString(), network, INPUTS)
-    assert evidence.artefact.carried == {}
-    assert dataclasses.is_dataclass(evidence)
+    assert evidence.carried == {}
