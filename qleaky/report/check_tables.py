@@ -48,7 +48,7 @@ def vectors(given: tuple[VectorsRun, ...]) -> Table:
         )
         for group in given
     ]
-    return Table("Samples", ("samples", "how many", "numbers", "SHA-256 begins"), tuple(rows), frozenset({1}))
+    return Table("Samples", ("samples", "how many", "numbered", "SHA-256 begins"), tuple(rows), frozenset({1}))
 
 
 def coverage(given: tuple[LayerCoverage, ...]) -> Table:

@@ -89,8 +89,8 @@ def _fired(frame: svg.Frame, steps: range, spikes: Array) -> str:
 
 def _difference(runs: dict[str, tuple[Array, Array]]) -> str:
     (first, (expected, _)), *others = runs.items()
-    count = sum(int((expected != mem).sum()) for _, (mem, _) in others)
-    where = listed([label for label, _ in others])
-    if not count:
+    counts = {label: int((expected != mem).sum()) for label, (mem, _) in others}
+    if not any(counts.values()):
         return f"{listed(list(runs))} agree at every step."
-    return f"{where} differ{'' if len(others) > 1 else 's'} from {first} in {plural(count, 'number')}."
+    parts = [f"{label} differs from {first} at {plural(n, 'step')}" if n else f"{label} agrees" for label, n in counts.items()]
+    return f"{listed(parts)}."

@@ -104,8 +104,9 @@ def _caption(fired: Array, apart: Array, rows: Sequence[int], steps: range, labe
     same = "the same in every run" if not apart.any() else f"{plural(int(apart.sum()), 'place')} where runs differ"
     words = f"{plural(count, 'spike')} in {plural(total_steps, 'step')}, {same}. Steps from left to right, neurons upwards."
     if len(rows) < neurons:
-        some = ", some that fired and some that differ." if apart.any() else ", some of those that fired."
-        words += f" Shown are {len(rows)} of {neurons:,} neurons{some if fired.any() else '.'}"
+        which = "those that fired" if len(rows) < MOST_ROWS else "some of those that fired"
+        which += " or differ" if apart.any() else ""
+        words += f" Shown are {len(rows)} of {neurons:,} neurons" + (f", {which}." if fired.any() else ".")
     if len(steps) < total_steps:
         words += f" Shown are steps {steps.start:,} to {steps.stop - 1:,}."
     return words

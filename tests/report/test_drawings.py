@@ -74,7 +74,7 @@ def test_of_a_large_layer_those_that_part_are_shown() -> None:
     found[1, 4444] = 1
     figure = raster(sample_of(reference=spikes, runtime=found), "lif")
     assert sum(data.count("M") for data in paths(figure.picture, "extra")) == 1
-    assert re.search(r"Shown are \d\d of 5,000 neurons, some that fired and some that differ\.", figure.caption)
+    assert re.search(r"Shown are \d\d of 5,000 neurons, some of those that fired or differ\.", figure.caption)
 
 
 def test_of_a_long_run_the_step_that_matters_is_shown() -> None:
@@ -103,7 +103,18 @@ def test_a_membrane_is_a_line_through_its_codes(tmp_path: Path) -> None:
     assert slope < 0
     assert np.abs(slope * values + offset - heights).max() < 0.15
     assert slope * 8 + offset == pytest.approx(theta, abs=0.15)
-    assert "ONNX Runtime differs from reference in" in figure.caption
+    assert "ONNX Runtime differs from reference at" in figure.caption
+
+
+def test_each_run_that_parts_is_named_and_no_other() -> None:
+    network = lowered(Net())
+    zeros = np.zeros((15, 1, 9), np.int64)
+    moved = zeros.copy()
+    moved[4:6] = 7
+    states = {"reference": zeros, "a": moved, "b": zeros}
+    runs = {label: Recording({"lif": zeros}, {"lif": mem}, {}) for label, mem in states.items()}
+    caption = membrane(network, Sample(0, {}, runs, ()), Neuron("lif", (0,), "chosen")).caption
+    assert caption.startswith("Chosen: a differs from reference at 2 steps and b agrees.")
 
 
 def test_infinite_and_missing_numbers_are_drawn_somewhere(tmp_path: Path) -> None:
