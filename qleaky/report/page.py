@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 Network = IntegerNetwork | FloatNetwork
-TEMPLATE = "report.html.j2"
+TEMPLATE, MOST_DIGESTS = "report.html.j2", 2_000
 
 
 def html_report(report: Report, network: Network, evidence: Evidence, title: str = "") -> str:
@@ -66,6 +66,7 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
             integers=isinstance(network, IntegerNetwork),
             versions=report.certificate().versions,
             glossary=GLOSSARY,
+            many_digests=_many_digests(report),
             light=LIGHT,
             dark=DARK,
             json=escaped_json(data),
@@ -86,9 +87,16 @@ def _zoom(network: Network, report: Report, evidence: Evidence) -> Zoom | None:
 
 
 def figures_json(report: Report, evidence: Evidence) -> bytes:
-    """The figures of the page, as JSON."""
-    found = {"certificate": report.certificate(), "activity": evidence.activity}
+    """The figures of the page, as JSON; without the digests of steps where these are too many to carry around twice."""
+    certificate = report.certificate()
+    if _many_digests(report):
+        certificate = msgspec.structs.replace(certificate, digests=())
+    found = {"certificate": certificate, "activity": evidence.activity}
     return msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=1) + b"\n"
+
+
+def _many_digests(report: Report) -> bool:
+    return sum(len(each.steps) for each in report.digests) > MOST_DIGESTS
 
 
 def escaped_json(data: bytes) -> str:

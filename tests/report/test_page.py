@@ -128,6 +128,16 @@ def test_the_same_figures_are_there_as_json(checks: dict[str, Check], pages: dic
         assert msgspec.convert(saved["activity"], Activity) == checks[kind].evidence.activity
 
 
+def test_of_very_many_steps_the_digests_stay_in_the_certificate(checks: dict[str, Check]) -> None:
+    check = checks["proved"]
+    many = tuple(msgspec.structs.replace(each, steps=each.steps * 200) for each in check.report.digests)
+    page = Reader(
+        Check(check.network, msgspec.structs.replace(check.report, digests=many, num_steps=3000), check.evidence).page()
+    )
+    assert json.loads(page.scripts[0])["certificate"]["digests"] == []
+    assert "the digests of its 3,000 steps are in the certificate alone" in page.words
+
+
 def test_the_same_check_gives_the_same_bytes(checks: dict[str, Check], tmp_path: Path) -> None:
     check = checks["proved"]
     assert check.page() == check.page()

@@ -30,6 +30,8 @@ from qleaky.reference.recording import Recording
 from qleaky.verification.activity import Activity, activity
 from qleaky.verification.golden import synthetic_inputs
 from tests.export.layer_contracts import LAYERS, lif, network
+from tests.export.random_contracts import draw
+from tests.export.random_contracts import inputs as drawn_inputs
 
 SPIKES = QFormat(1, 0, signed=False)
 Values = dict[str, NDArray[Any]]
@@ -40,7 +42,8 @@ def emitted(contract: IntegerNetwork, codes: Values) -> list[Values]:
     stepper = Stepper(contract)
     moving = {source.name for source in contract.inputs if source.time == "sequence"}
     integers = stepper.integers(codes)
-    states, steps = stepper.start(next(iter(integers.values())).shape[1 if moving else 0]), []
+    name, first = next(iter(integers.items()))
+    states, steps = stepper.start(first.shape[1 if name in moving else 0]), []
     for t in range(contract.num_steps):
         given = {name: array[t] if name in moving else array for name, array in integers.items()}
         states, values = stepper.step(states, given)
@@ -87,6 +90,16 @@ def walked(contract: IntegerNetwork, codes: Values) -> dict[str, tuple[int, int,
 def test_operations_are_those_of_a_walk_over_every_synapse(name: str) -> None:
     contract = LAYERS[name]
     codes = contract.encode_all(synthetic_inputs(contract, samples=5))
+    found = activity(contract, run(contract, codes), codes)
+    assert {layer.layer: (layer.dense, layer.effective, layer.accumulations) for layer in found.synaptic} == walked(
+        contract, codes
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks_of_every_kind_of_layer(seed: int) -> None:
+    contract = draw(seed)
+    codes = drawn_inputs(contract, 2, seed)
     found = activity(contract, run(contract, codes), codes)
     assert {layer.layer: (layer.dense, layer.effective, layer.accumulations) for layer in found.synaptic} == walked(
         contract, codes
