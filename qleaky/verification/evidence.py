@@ -100,9 +100,9 @@ def collect(
     samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
     _check_samples(network, samples, report)
     recording = reference(network, samples, module if isinstance(network, FloatNetwork) else None).recording
-    divergence, got_by, settings = _diverged(report)
+    divergence, got_by = _diverged(report)
     place = _chosen(samples, recording, divergence)
-    runs = _runs(network, ProbedRunner(parsed, network, **settings), samples, recording, place=place, module=module)
+    runs = _runs(network, _runner(parsed, network, report), samples, recording, place=place, module=module)
     shown = Sample(samples.first + place, _codes(network, samples, place), runs, tuple(_neurons(runs, divergence)))
     return Evidence(
         carried=_carried(parsed),
@@ -125,16 +125,22 @@ def _check_samples(network: Network, samples: Samples, report: Report) -> None:
         )
 
 
-def _diverged(report: Report) -> tuple[Divergence | None, str | None, dict[str, Any]]:
-    """The first divergence, which run had it, and the settings of that run."""
+def _diverged(report: Report) -> tuple[Divergence | None, str | None]:
+    """The first divergence, and which run had it."""
     for run in report.runs:
         if (found := run.comparison.first_divergence) is not None:
-            if run.runtime != "onnxruntime":
-                return found, run.runtime, {}
-            return found, RUNTIME, {"optimize": run.optimized, "threads": run.threads}
+            return found, RUNTIME if run.runtime == "onnxruntime" else run.runtime
     if report.torch is not None and report.torch.first_divergence is not None:
-        return report.torch.first_divergence, TORCH, {}
-    return None, None, {}
+        return report.torch.first_divergence, TORCH
+    return None, None
+
+
+def _runner(model: Any, network: Network, report: Report) -> ProbedRunner:
+    """ONNX Runtime at the settings of its first run that diverged, else as it is by default."""
+    for run in report.runs:
+        if run.comparison.first_divergence is not None and run.runtime == "onnxruntime":
+            return ProbedRunner(model, network, optimize=run.optimized, threads=run.threads)
+    return ProbedRunner(model, network)
 
 
 def _chosen(samples: Samples, recording: Recording, divergence: Divergence | None) -> int:
