@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qleaky._files import make_folder, write_atomically
+from qleaky.check_page import write_page
 from qleaky.datasets import DataSet, japanese_vowels
 from qleaky.errors import QleakyError
 from qleaky.export import onnx_bytes, twin
@@ -27,7 +28,7 @@ from qleaky.verification.torch_module import run_module
 
 SIZES = (12, 64, 9)
 READOUT = "membrane_mean:argmax"
-FILES = ("model.onnx", "model.qleaky", "certificate.json", "utterance.png")
+FILES = ("model.onnx", "model.qleaky", "certificate.json", "utterance.png", "report.html")
 Progress = Callable[[str, int, int, float], None]
 
 
@@ -114,12 +115,14 @@ def _deploy(target: Path, float_net: nn.Module, net: nn.Module, data: DataSet) -
         raise QleakyError("The demo's network did not lower to integers; this is a bug: " + " ".join(network.reasons))
     model = onnx_bytes(network)
     files = tuple(target / name for name in FILES)
-    files[2].unlink(missing_ok=True)  # a certificate never stands beside a model that it does not speak of
+    for file in (files[2], files[4]):
+        file.unlink(missing_ok=True)  # a certificate or report never stands beside a model that it does not speak of
     write_atomically(files[0], model)
     network.save(files[1])
     report = verify(files[0], network, data.test_codes, module=net)
     report.certificate().save(files[2])
     write_atomically(files[3], _picture(net, network, model, data))
+    write_page(files[4], report, network, artefact=files[0], inputs=data.test_codes, module=net)
     classes = Runner(model).run(data.test_codes)["class"]
     return DemoResult(accuracy(float_net, data), accuracy(net, data), _percent(classes, data), report, files)
 

@@ -296,3 +296,22 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback (most recent call last)" in ran.stderr
     assert "read_file" in ran.stderr
     assert ran.stderr.splitlines()[-1].startswith("qleaky-export: Cannot read .qleaky file")
+
+
+def test_the_page_of_a_check_is_written(copied: Path) -> None:
+    ran = check(copied, "--html", copied / "page.html", "--json", copied / "check.json")
+    assert ran.returncode == 0, ran.stderr
+    page = (copied / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert Certificate.load(copied / "check.json").artefact_sha256 in page
+    assert "ONNX Runtime" in page
+
+
+def test_a_page_that_cannot_be_written_is_refused_in_words(copied: Path) -> None:
+    ran = check(copied, "--html", copied / "none" / "page.html")
+    assert_refused(ran, "Cannot write", "page.html")
+
+
+def test_the_demo_draws_torch_over_the_artefact(demo: tuple[Path, Any]) -> None:
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    assert "reference, ONNX Runtime and torch" in page

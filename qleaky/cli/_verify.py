@@ -24,9 +24,10 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs', to run before the vectors.", metavar="FILE")
 @click.option("--sample", type=click.IntRange(min=0), help="Run this sample alone, and tell all steps.", metavar="S")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
+@click.option("--html", "html_path", type=click.Path(), help="Write a page that shows the check here.", metavar="FILE")
 @bundle_options
 def verify(
-    artefact: str, network: str | None, inputs: str | None, sample: int | None, json_path: str | None, **answer: str | None
+    artefact: str, network: str | None, inputs: str | None, sample: int | None, json_path: str | None, html_path: str | None, **answer: str | None
 ) -> int:
     """Compare every spike and membrane of ARTEFACT with the reference, on your inputs and on adversarial vectors.
 
@@ -45,6 +46,10 @@ def verify(
         report = check(artefact, contract, codes, progress=advance, adversarial=True, sample=sample)
     if json_path is not None:
         report.certificate().save(json_path)
+    if html_path is not None:
+        from qleaky.check_page import write_page
+
+        write_page(html_path, report, contract, artefact=artefact, inputs=codes, adversarial=True, sample=sample)
     print_report(report)
     if report.first_divergence is not None and sample is None:
         given = {"--network": network, "--sample": str(report.first_divergence.sample), "--inputs": inputs}

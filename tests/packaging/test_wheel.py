@@ -88,7 +88,8 @@ def test_the_installed_wheel_runs_the_demo_away_from_the_checkout(installed: Pat
     assert folders == f"{site / 'qleaky/_data/export'} {site / 'qleaky/_data/models'}"
     out = succeed(installed.with_name("qleaky-export"), "demo", "--epochs", 2, "-o", "demo", cwd=tmp_path)
     assert "proved: artefact and torch network are bit-exact to the contract" in out
-    assert len(list((tmp_path / "demo").iterdir())) == 4
+    assert len(list((tmp_path / "demo").iterdir())) == 5
+    assert (tmp_path / "demo" / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_the_installed_wheel_exports_every_trained_network_by_its_name(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of what was compared."""
+"""A picture of one sample: its input, and two runs of it over each other."""
 
 from __future__ import annotations
 

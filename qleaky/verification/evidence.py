@@ -1,0 +1,223 @@
+"""What a report shows beside its verdict: a sample and its neurons, as the reference, the runtime and torch computed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qleaky.errors import InputError
+from qleaky.export import twin
+from qleaky.integer import FloatNetwork, IntegerNetwork
+from qleaky.integer.graph import samples as pick
+from qleaky.reference.recording import Recording
+from qleaky.verification.activity import Activity, activity
+from qleaky.verification.digests import vectors_digest
+from qleaky.verification.divergence import Divergence
+from qleaky.verification.expected import Samples, choose, reference
+from qleaky.verification.probing import ProbedRunner
+from qleaky.verification.report import Report
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Network = IntegerNetwork | FloatNetwork
+Array = NDArray[Any]
+REFERENCE, RUNTIME, TORCH = "reference", "ONNX Runtime", "torch"
+TYPICAL = ("given", "random")
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """A neuron worth looking at, and why."""
+
+    layer: str
+    element: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One sample in every run: its number in the check, its codes by input, (T, ...) or (...), and recordings (T, 1, ...).
+
+    The runs' labels are in order; what the first computed is what is expected.
+    """
+
+    index: int
+    codes: dict[str, Array]
+    runs: dict[str, Recording]
+    neurons: tuple[Neuron, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that is shown beside a verdict.
+
+    ``carried`` names the type in which the file says that it computes each layer; ``got_by`` is the run that the first
+    divergence is of, or None.
+    """
+
+    carried: dict[str, str]
+    activity: Activity
+    samples: tuple[Sample, ...]
+    got_by: str | None
+
+
+def collect(
+    model: bytes,
+    network: Network,
+    report: Report,
+    *,
+    inputs: Any = None,
+    module: nn.Module | None = None,
+    adversarial: bool | None = None,
+    sample: int | None = None,
+) -> Evidence:
+    """Run the reference on the inputs of a check, and one sample of them in the runtime and in torch.
+
+    That is the sample of the first divergence, run as the run that diverged; where nothing differs, that of the given inputs
+    (or of the random vectors) which has the median number of spikes. Activity is counted over the given inputs, where there are
+    some, else over all vectors.
+
+    Args:
+        model: the bytes of the artefact.
+        network: the contract.
+        report: what :func:`~qleaky.verification.verify` said of them.
+        inputs: as ``verify`` took them, as the three below.
+        module: the torch network, if its own evaluation is to be shown too.
+        adversarial: whether adversarial vectors ran behind the inputs.
+        sample: the one that ran alone.
+
+    Raises:
+        ArtefactError: a file that does not hold the network.
+        InputError: inputs that are not those of the check.
+    """
+    parsed = twin.parse(model, "the model")
+    samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
+    _check_samples(network, samples, report)
+    recording = reference(network, samples, module if isinstance(network, FloatNetwork) else None).recording
+    divergence, got_by = _diverged(report)
+    place = _chosen(samples, recording, divergence)
+    runs = _runs(network, _runner(parsed, network, report), samples, recording, place=place, module=module)
+    shown = Sample(samples.first + place, _codes(network, samples, place), runs, tuple(_neurons(runs, divergence)))
+    return Evidence(
+        carried=_carried(parsed),
+        activity=_activity(network, samples, recording, len(model)),
+        samples=(shown,),
+        got_by=got_by,
+    )
+
+
+def _check_samples(network: Network, samples: Samples, report: Report) -> None:
+    """Refuse other samples than those of the check: the page would speak of something else than its verdict does."""
+    found = [
+        vectors_digest(pick(network.inputs, samples.codes, np.arange(group.first, group.first + group.count)))
+        for group in samples.groups
+    ]
+    if found != [group.sha256 for group in report.vectors]:
+        raise InputError(
+            "these inputs are not those of the check: their digests differ. Pass inputs, adversarial and sample as verify took "
+            "them."
+        )
+
+
+def _diverged(report: Report) -> tuple[Divergence | None, str | None]:
+    """The first divergence, and which run had it."""
+    for run in report.runs:
+        if (found := run.comparison.first_divergence) is not None:
+            return found, RUNTIME if run.runtime == "onnxruntime" else run.runtime
+    if report.torch is not None and report.torch.first_divergence is not None:
+        return report.torch.first_divergence, TORCH
+    return None, None
+
+
+def _runner(model: Any, network: Network, report: Report) -> ProbedRunner:
+    """ONNX Runtime at the settings of its first run that diverged, else as it is by default."""
+    for run in report.runs:
+        if run.comparison.first_divergence is not None and run.runtime == "onnxruntime":
+            return ProbedRunner(model, network, optimize=run.optimized, threads=run.threads)
+    return ProbedRunner(model, network)
+
+
+def _chosen(samples: Samples, recording: Recording, divergence: Divergence | None) -> int:
+    """The place of the sample that is shown."""
+    spikes = sum(np.count_nonzero(array, axis=(0, *range(2, array.ndim))) for array in recording.spikes.values())
+    counts = np.asarray(spikes)
+    if divergence is not None:
+        return (divergence.sample - samples.first) % len(counts)  # a batch that is not full is filled up from the start
+    groups = {group.name: np.arange(group.first, group.first + group.count) for group in samples.groups}
+    places = next((groups[name] for name in TYPICAL if name in groups), np.arange(len(counts)))
+    return int(places[np.argsort(counts[places], kind="stable")[len(places) // 2]])
+
+
+def _codes(network: Network, samples: Samples, place: int) -> dict[str, Array]:
+    picked = pick(network.inputs, samples.codes, np.array([place]))
+    return {s.name: picked[s.name][:, 0] if s.time == "sequence" else picked[s.name][0] for s in network.inputs}
+
+
+def _runs(
+    network: Network,
+    runner: ProbedRunner,
+    samples: Samples,
+    recording: Recording,
+    *,
+    place: int,
+    module: nn.Module | None,
+) -> dict[str, Recording]:
+    picked = pick(network.inputs, samples.codes, np.array([place]))
+    floats = isinstance(network, FloatNetwork)
+    runs = {TORCH if floats else REFERENCE: part(recording, slice(place, place + 1)), RUNTIME: runner.record(picked)[0]}
+    if module is not None and not floats:
+        from qleaky.verification.torch_module import run_module
+
+        found = run_module(module, network, picked)
+        runs[TORCH] = Recording(found.spikes, found.membranes, {})
+    return runs
+
+
+def part(recording: Recording, samples: slice) -> Recording:
+    """Some samples of a recording, without outputs."""
+    spikes, membranes, synapses = (
+        {name: array[:, samples] for name, array in arrays.items()}
+        for arrays in (recording.spikes, recording.membranes, recording.synapses)
+    )
+    return Recording(spikes, membranes, {}, synapses)
+
+
+def _neurons(runs: dict[str, Recording], divergence: Divergence | None) -> Iterator[Neuron]:
+    """Of each layer the neuron of the divergence, the most active, and of the silent ones that with the highest membrane."""
+    expected = next(iter(runs.values()))
+    for layer, spikes in expected.spikes.items():
+        shape = spikes.shape[2:]
+        counts = np.count_nonzero(spikes[:, 0], axis=0).reshape(-1)
+        peaks = expected.membranes[layer][:, 0].max(axis=0).reshape(-1)
+        chosen: dict[int, str] = {}
+        if divergence is not None and divergence.layer == layer and divergence.kind != "out":
+            chosen[int(np.ravel_multi_index(divergence.element, shape))] = "where the first difference is"
+        if counts.any():
+            chosen.setdefault(int(counts.argmax()), "the most active")
+        if not counts.all():
+            quiet = np.flatnonzero(counts == 0)
+            chosen.setdefault(int(quiet[peaks[quiet].argmax()]), "silent, and of these with the highest membrane")
+        for flat, why in chosen.items():
+            yield Neuron(layer, tuple(int(i) for i in np.unravel_index(flat, shape)), why)
+
+
+def _activity(network: Network, samples: Samples, recording: Recording, file_bytes: int) -> Activity:
+    given = [group for group in samples.groups if group.name == "given"]
+    if not given:
+        return activity(network, recording, samples.codes, file_bytes, groups=tuple(group.name for group in samples.groups))
+    counted = slice(given[0].first, given[0].first + given[0].count)
+    codes = pick(network.inputs, samples.codes, np.arange(counted.start, counted.stop))
+    return activity(network, part(recording, counted), codes, file_bytes, groups=("given",))
+
+
+def _carried(model: Any) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(twin.metadata(model).get("qleaky.carried", "{}"), type=dict[str, str])
+    except msgspec.MsgspecError:
+        return {}
