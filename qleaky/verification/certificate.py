@@ -11,19 +11,28 @@ from qleaky._files import read_file, write_atomically
 from qleaky.errors import ArtefactError
 from qleaky.integer import LayerBounds
 from qleaky.verification.compare import Comparison
+from qleaky.verification.operation import Operation
 
 VERSION = 1
 Verdict = Literal["proved", "measured", "differs"]
 
 
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way of running the artefact, and what came of it."""
+    """One way of running the artefact, and what came of it; ``assigned`` are nodes by provider, where they are known."""
 
     runtime: str
     optimized: bool
     threads: int
     batch: int
     comparison: Comparison
+    assigned: dict[str, int] | None = None
+
+
+class NotRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A runtime that was asked for and has no verdict, or none for all its settings, and why."""
+
+    runtime: str
+    reason: str
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +47,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reasons: tuple[str, ...]
     bounds: tuple[LayerBounds, ...]
     runs: tuple[Run, ...]
+    not_run: tuple[NotRun, ...]
+    operations: tuple[Operation, ...]
     torch: Comparison | None
     versions: dict[str, str]
     version: int = VERSION

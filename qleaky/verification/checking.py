@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -15,9 +15,11 @@ from qleaky.export import twin
 from qleaky.export.artefact import Options, emit
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.verification.compare import Comparison
+from qleaky.verification.differing import operations_of
 from qleaky.verification.expected import Network, reference
 from qleaky.verification.report import VERDICTS, Report, verdict
-from qleaky.verification.running import runs_of, sample_count
+from qleaky.verification.running import Check, runs_of, sample_count
+from qleaky.verification.runtimes.registry import Choice, chosen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +29,7 @@ def verify(
     artefact: str | os.PathLike[str],
     network: Network,
     inputs: Any = None,
-    runtime: str = "onnxruntime",
+    runtime: Choice | Sequence[Choice] = "onnxruntime",
     module: nn.Module | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
@@ -42,7 +44,9 @@ def verify(
         network: the contract it was exported from. A FloatNetwork's reference is ``module`` run by torch, or without one
             the golden vectors recorded when it was lowered.
         inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.golden.synthetic_inputs`, or golden ones.
-        runtime: "onnxruntime".
+        runtime: one or several of "onnxruntime", "onnxruntime:<execution provider>", "onnx-reference", "openvino", "tract",
+            "onnxruntime-web", plug-ins' names and Runtime objects; "all" are those that are installed (docs/runtimes.md).
+            One that does not run the artefact is an error, and of several is named in ``report.not_run``.
         module: the torch network: its own evaluation is compared with the reference too. It must be the network that was
             lowered, which is checked by lowering it again.
         progress: called with a line of text before each run.
@@ -50,20 +54,23 @@ def verify(
     Raises:
         ArtefactError: a file that is damaged, or was not exported from ``network``.
         InputError: inputs that the network cannot take, or an unknown runtime.
+        MissingDependencyError: a runtime's package is not installed.
     """
     if not isinstance(network, IntegerNetwork | FloatNetwork):
         raise InputError(f"verify: network is a {type(network).__name__}; pass the contract from qleaky.lower or a load.")
-    if runtime != "onnxruntime":
-        raise InputError(f"runtime={runtime!r} is unknown. Choose 'onnxruntime'.")
+    runtimes = chosen(runtime)
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
     codes, recording, torch_comparison, torch_reasons = reference(network, inputs, module)
     artefact_reasons = _artefact_reasons(network, model, str(artefact))
-    try:
-        runs = tuple(runs_of(data, model, network, codes, recording, progress or (lambda _: None)))
-    except (ValueError, TypeError, AttributeError) as error:  # a changed graph may give anything
-        raise ArtefactError(f"{artefact} does not run as the contract does: {error} Export it again.") from error
+    check = Check(str(artefact), data, model, network, codes, recording)
+    runs, not_run = runs_of(check, runtimes, progress or (lambda _: None))
+    artefact_reasons += tuple(
+        f"that runtime {each.name!r} computes every operator as ONNX defines it is measured, not known."
+        for each in runtimes
+        if not each.exact and any(run.runtime == each.name for run in runs)
+    )
     artefact_verdict = verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
     torch_verdict = None if torch_comparison is None else verdict(torch_comparison, torch_reasons)
     return Report(
@@ -71,12 +78,15 @@ def verify(
         artefact_verdict=artefact_verdict,
         torch_verdict=torch_verdict,
         runs=runs,
+        not_run=not_run,
+        operations=operations_of(check, runtimes, runs),
         torch=torch_comparison,
         reasons=artefact_reasons + torch_reasons,
         contract_digest=network.digest,
         artefact_sha256=hashlib.sha256(data).hexdigest(),
         samples=sample_count(network, codes),
         bounds=network.proof.layers,
+        runtime_versions={name: found for each in runtimes for name, found in each.versions().items()},
     )
 
 

@@ -7,9 +7,9 @@ import onnx
 
 from qleaky._version import VERSION
 from qleaky.integer import LayerBounds
-from qleaky.verification.certificate import Certificate, Run, Verdict
+from qleaky.verification.certificate import Certificate, NotRun, Run, Verdict
 from qleaky.verification.compare import Comparison, Divergence
-from qleaky.verification.runners import versions
+from qleaky.verification.operation import Operation
 
 VERDICTS: tuple[Verdict, ...] = ("proved", "measured", "differs")
 
@@ -20,26 +20,36 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ``artefact_verdict``: the artefact computes the contract. ``torch_verdict``: so does the torch network (None where no
     module was given). Each is "proved" (a theorem, and no difference in this run), "measured" (no theorem, no difference in
     this run) or "differs"; ``verdict`` is the weaker of the two. ``runs`` are the artefact's, ``torch`` is the comparison of
-    the torch network's own evaluation.
+    the torch network's own evaluation. ``not_run`` names runtimes that gave no verdict, ``operations`` what runtimes that
+    differ compute otherwise than ONNX Runtime without optimisation, where it can be found.
     """
 
     verdict: Verdict
     artefact_verdict: Verdict
     torch_verdict: Verdict | None
     runs: tuple[Run, ...]
+    not_run: tuple[NotRun, ...] = ()
+    operations: tuple[Operation, ...] = ()
     torch: Comparison | None
     reasons: tuple[str, ...]
     contract_digest: str
     artefact_sha256: str
     samples: int
     bounds: tuple[LayerBounds, ...]
+    runtime_versions: dict[str, str]
 
     def certificate(self) -> Certificate:
         """The report as a certificate, with the versions it was made by."""
-        return Certificate(
-            **{name: getattr(self, name) for name in self.__struct_fields__},
-            versions={"qleaky": VERSION, "onnx": onnx.__version__, **versions()},
-        )
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "runtime_versions"}
+        return Certificate(**fields, versions={"qleaky": VERSION, "onnx": onnx.__version__, **self.runtime_versions})
+
+    @property
+    def by_runtime(self) -> dict[str, Comparison]:
+        """All runs of each runtime together."""
+        found: dict[str, Comparison] = {}
+        for each in self.runs:
+            found[each.runtime] = found.get(each.runtime, Comparison()) + each.comparison
+        return found
 
     @property
     def total(self) -> Comparison:

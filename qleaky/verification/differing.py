@@ -1,0 +1,52 @@
+"""The operations by which runtimes differ in a check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qleaky.integer.graph import samples as pick
+from qleaky.verification.certificate import Run
+from qleaky.verification.operation import Operation
+from qleaky.verification.running import Check, batches, sample_count
+from qleaky.verification.runtimes.finding import differing_operation
+from qleaky.verification.runtimes.ort import OnnxRuntime
+from qleaky.verification.runtimes.protocol import Runtime, Setting
+
+
+def operations_of(check: Check, runtimes: Sequence[Runtime], runs: Sequence[Run]) -> tuple[Operation, ...]:
+    """The operation by which each runtime that differs does so, as far as it can be found.
+
+    Where ONNX Runtime without optimisation differs from the contract as well, the graph does, and no operation is looked for.
+    """
+    trusted = OnnxRuntime()
+    plain = [run for run in runs if run.runtime == trusted.name and not run.optimized]
+    if any(run.comparison.mismatches for run in plain):
+        return ()
+    found = []
+    for runtime in runtimes:
+        run = next((run for run in runs if run.runtime == runtime.name and run.comparison.mismatches), None)
+        if run is not None and (operation := _found(check, runtime, run)) is not None:
+            found.append(operation)
+    return tuple(found)
+
+
+def _found(check: Check, runtime: Runtime, run: Run) -> Operation | None:
+    """From the first sample that differs alone, else from the batch it was in."""
+    place = run.comparison.first_divergence
+    setting = Setting(run.optimized, run.threads)
+    sample = 0 if place is None else place.sample
+    total = sample_count(check.network, check.codes)
+    whole = list(batches(total, run.batch))[min(sample // run.batch, -(-total // run.batch) - 1)]
+    for picked in (np.array([sample % total]), whole):
+        inputs = pick(check.network.inputs, check.codes, picked)
+        try:
+            operation = differing_operation(check.model, inputs, runtime, setting=setting)
+        except MemoryError:
+            return None
+        except Exception:
+            continue
+        if operation is not None:
+            return operation
+    return None
