@@ -102,4 +102,3 @@ for await (const message of messages(process.stdin)) {
     answer({ error: String(error?.message ?? error) }, []);
   }
 }
-process.exit(0); // the worker of the WASM module would keep it alive

@@ -12,8 +12,8 @@ from qleaky.cli._terminal import stages
 if TYPE_CHECKING:
     from qleaky.verification import Report
 
+NOT_RUN = 2  # a runtime that was asked for by name
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
-RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch sizes
 
 
 @click.command()
@@ -21,19 +21,32 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 @click.option("--network", required=True, type=click.Path(), help="The .qleaky file it was exported from.", metavar="FILE")
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs'; synthetic vectors without it.", metavar="FILE")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
-def verify(artefact: str, network: str, inputs: str | None, json_path: str | None) -> int:
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    default=("onnxruntime",),
+    metavar="NAME",
+    help="Where to run it: onnxruntime (default), onnxruntime:<provider>, onnx-reference, openvino, tract, onnxruntime-web, a "
+    "plug-in's name, or all that are installed. Give it again for more.",
+)
+def verify(artefact: str, network: str, inputs: str | None, json_path: str | None, runtimes: tuple[str, ...]) -> int:
     """Compare every spike and membrane of ARTEFACT with the reference."""
     from qleaky.integer import load_network
     from qleaky.verification import verify as check
+    from qleaky.verification.running import count_runs
+    from qleaky.verification.runtimes.registry import ALL, chosen
 
+    picked = chosen(runtimes)
     contract = load_network(network)
     codes = None if inputs is None else load_inputs(inputs, [source.name for source in contract.inputs])
-    with stages(RUNS) as advance:
-        report = check(artefact, contract, codes, progress=advance)
+    with stages(count_runs(picked)) as advance:
+        report = check(artefact, contract, codes, runtime=picked, progress=advance)
     if json_path is not None:
         report.certificate().save(json_path)
     print_report(report)
-    return EXIT_CODES[report.verdict]
+    asked_for = [each for each in report.not_run if ALL not in runtimes or each.runtime in runtimes]
+    return EXIT_CODES[report.verdict] if report.verdict == "differs" or not asked_for else NOT_RUN
 
 
 def print_report(report: Report) -> None:
@@ -43,6 +56,19 @@ def print_report(report: Report) -> None:
         click.echo(f"  no proof: {reason}")
     if report.first_divergence is not None:
         click.echo(f"  first divergence: {report.first_divergence}")
+    _print_runtimes(report)
+
+
+def _print_runtimes(report: Report) -> None:
+    """What each of several runtimes did, which operation differs, and what has no verdict."""
+    found = report.by_runtime
+    for name, each in found.items() if len(found) > 1 or report.not_run else ():
+        place = f"; {each.first_divergence}" if each.mismatches else ""
+        click.echo(f"  {name}: {each.compared:,} numbers compared, {each.mismatches:,} differ{place}")
+    for operation in report.operations:
+        click.echo(f"  {operation.runtime} computes another number: {operation}")
+    for missing in report.not_run:
+        click.echo(f"  {missing.runtime}: no verdict: {missing.reason}")
 
 
 def _sentence(report: Report) -> str:

@@ -47,8 +47,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reasons: tuple[str, ...]
     bounds: tuple[LayerBounds, ...]
     runs: tuple[Run, ...]
-    not_run: tuple[NotRun, ...]
-    operations: tuple[Operation, ...]
+    not_run: tuple[NotRun, ...] = ()
+    operations: tuple[Operation, ...] = ()
     torch: Comparison | None
     versions: dict[str, str]
     version: int = VERSION

@@ -8,8 +8,13 @@ from typing import Any
 from qleaky.errors import MissingDependencyError
 
 
-def require(runtime: str, package: str) -> Any:
+def require(runtime: str, package: str, install: str | None = None) -> Any:
     """Import the package of a runtime.
+
+    Args:
+        runtime: its name.
+        package: the module.
+        install: the command that installs it; None: that of one of qleaky's extras.
 
     Raises:
         MissingDependencyError: it cannot be imported; with the command that installs it.
@@ -17,8 +22,8 @@ def require(runtime: str, package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
+        command = f"`{install}`" if install else f"`pip install {package}`, or qleaky with `pip install 'qleaky[{package}]'`"
         raise MissingDependencyError(
-            f"runtime {runtime!r} needs the package {package!r}, which cannot be imported: {error}. Install it with "
-            f"`pip install {package}`, or qleaky with `pip install 'qleaky[{package}]'`.",
+            f"runtime {runtime!r} needs the package {package!r}, which cannot be imported: {error}. Install it with {command}.",
             name=package,
         ) from error
