@@ -42,7 +42,7 @@ def with_lengths(model: onnx.ModelProto, arrays: Arrays) -> onnx.ModelProto:
             for dim in value.type.tensor_type.shape.dim:
                 if dim.dim_param in lengths:
                     dim.dim_value = lengths[dim.dim_param]
-    return result
+    return onnx.shape_inference.infer_shapes(result, data_prop=True)
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

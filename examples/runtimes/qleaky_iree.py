@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from qleaky_fixed_shapes import Arrays, ByShape
 
@@ -37,21 +38,40 @@ class Iree(Runtime):
             source, imported = Path(folder) / "model.onnx", Path(folder) / "model.mlir"
             source.write_bytes(model.SerializeToString())
             command = [sys.executable, "-m", "iree.compiler.tools.import_onnx", str(source), "-o", str(imported)]
-            subprocess.run(command, check=True, capture_output=True)
-            machine_code = self._compiler.tools.compile_file(
-                str(imported),
-                input_type="onnx",
-                target_backends=["llvm-cpu"],
-                extra_args=["--iree-llvmcpu-target-cpu=host"],
-            )
+            ran = subprocess.run(command, check=False, capture_output=True, text=True)
+            if ran.returncode:
+                raise RuntimeError(f"its importer refuses it: {_first_error(ran.stderr)}")
+            try:
+                machine_code = self._compiler.tools.compile_file(
+                    str(imported),
+                    input_type="onnx",
+                    target_backends=["llvm-cpu"],
+                    extra_args=["--iree-llvmcpu-target-cpu=host"],
+                )
+            except self._compiler.tools.CompilerToolError as error:
+                raise RuntimeError(f"its compiler refuses it: {_first_error(str(error))}") from error
         context = self._runtime.SystemContext(config=self._runtime.Config("local-task"))
         context.add_vm_module(self._runtime.VmModule.copy_buffer(context.instance, machine_code))
-        inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
+        inputs = [value.name for value in model.graph.input]
+        outputs = {value.name: _dtype(value) for value in model.graph.output}
         function = context.modules.module[model.graph.name]
 
         def run(arrays: Arrays) -> Mapping[str, Any]:
             found = function(*(arrays[name] for name in inputs))
             found = found if isinstance(found, list | tuple) else [found]
-            return {name: value.to_host() for name, value in zip(outputs, found, strict=True)}
+            # IREE's integers have no sign: they come as signed ones whatever the graph says.
+            return {name: value.to_host().view(outputs[name]) for name, value in zip(outputs, found, strict=True)}
 
         return run
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "without a word")
+
+
+def _first_error(text: str) -> str:
+    return next((line.partition("error: ")[2] for line in text.splitlines() if "error: " in line), _last_line(text))

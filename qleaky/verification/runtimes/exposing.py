@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -14,12 +14,23 @@ Infos = dict[str, ValueInfoProto]
 
 @dataclass(frozen=True)
 class Value:
-    """A value that a node computes: its name, the graph's output that holds it, and whether that holds it for every step."""
+    """A value that a node computes.
+
+    ``output`` is the graph's output that holds it, for every step if ``per_step``. ``states`` names, for what enters a step as
+    a state, the value of the step before that it is; ``pieces``, for what enters as a piece of a sequence, that sequence.
+    """
 
     name: str
     node: NodeProto
     output: str
     per_step: bool
+    states: Mapping[str, str] = field(default_factory=dict)
+    pieces: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[str]:
+        """The values that it is computed from, of this step or the one before."""
+        return [self.states.get(name) or self.pieces.get(name) or name for name in self.node.input if name]
 
 
 def values(model: ModelProto) -> list[Value]:
@@ -58,6 +69,9 @@ def _in_body(graph: GraphProto, scan: NodeProto, body: GraphProto) -> Iterator[t
     infos = _infos(body)
     places = {output.name: i for i, output in enumerate(body.output)}
     states = len(body.input) - next((a.i for a in scan.attribute if a.name == "num_scan_inputs"), 0)
+    names = [value.name for value in body.input]
+    entered = dict(zip(names[:states], (_original(body, output.name) for output in body.output), strict=False))
+    pieces = dict(zip(names[states:], scan.input[states:], strict=False))
     for node in body.node:
         for name in node.output:
             place = places.get(name)
@@ -71,7 +85,17 @@ def _in_body(graph: GraphProto, scan: NodeProto, body: GraphProto) -> Iterator[t
                     scan.output.append(stacked)
                 graph.output.append(_stacked(infos[name], stacked))
 
-            yield Value(name, node, stacked, True), show
+            yield Value(name, node, stacked, True, entered, pieces), show
+
+
+def _original(body: GraphProto, name: str) -> str:
+    """What a chain of Identity nodes passes on under ``name``."""
+    copied = {node.output[0]: node.input[0] for node in body.node if node.op_type == "Identity"}
+    seen = set()
+    while name in copied and name not in seen:
+        seen.add(name)
+        name = copied[name]
+    return name
 
 
 def body_of(node: NodeProto) -> GraphProto | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,25 +66,30 @@ class _Pair:
         self.model, self.inputs, self.runtime, self.setting, self.trusted = model, inputs, runtime, setting, trusted
         self._is_step = twin.metadata(model).get("qleaky.form") == "step"
 
-    def first_difference(self, wanted: Any) -> Difference | None:
+    def first_difference(self, wanted: Callable[[str], bool]) -> Difference | None:
         """The first value that differs while those of the ``wanted`` names are outputs, and all others are not."""
         model, shown = exposed(self.model, wanted)
         data = model.SerializeToString()
-        runs = [
-            self._run(model, loader.load(data, setting))
+        trusted, other = (
+            SequenceRunner(model, loader.load(data, setting))
             for loader, setting in ((self.trusted, self.trusted.settings[0]), (self.runtime, self.setting))
-        ]
-        for step, (expected, got) in enumerate(zip(*runs, strict=True)):
-            if (found := _first(shown, expected, got)) is not None:
+        )
+        expected, got = (self._run(runner) for runner in (trusted, other))
+        for step in range(len(expected)):
+            found = _first(shown, expected[step], got[step])
+            if found is not None:
                 value, inner = found
-                time = step if self._is_step else inner
-                left, right = (each[value.output] if inner is None else each[value.output][inner] for each in (expected, got))
-                return Difference(value, time, left, right, _context(shown, expected, inner))
+                left, right = (each[step][value.output] for each in (expected, got))
+                if inner is not None:
+                    left, right = left[inner], right[inner]
+                before = expected[step - 1] if step else None
+                entered = trusted.entering(self.inputs, step, before) if self._is_step else self.inputs
+                known = entered | _around(value, {each.name: (each, expected[step][each.output]) for each in shown}, inner)
+                return Difference(value, step if self._is_step else inner, left, right, known)
         return None
 
-    def _run(self, model: onnx.ModelProto, executor: Any) -> list[Arrays]:
+    def _run(self, runner: SequenceRunner) -> list[Arrays]:
         """The outputs of all steps of a step graph, else of the whole sequence."""
-        runner = SequenceRunner(model, executor)
         return runner.steps(self.inputs) if self._is_step else [runner.run(self.inputs)]
 
     def operation(self, found: Difference, *, alone: bool) -> Operation:
@@ -125,16 +131,24 @@ class _Search:
         if shipped is None or shipped.value.name not in self._makers:
             return None
         low, high = -1, self._makers[shipped.value.name]
+        self._seen[high] = shipped
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._differs(middle) else (middle, high)
         for _ in range(MOST_WALKS):
-            inputs = (self._makers[name] for name in self._values[high].node.input if name in self._makers)
-            before = next((i for i in inputs if i < high and self._differs(i)), None)
-            if before is None:
-                return self._seen.get(high) or shipped
-            high = before
+            before = [self._makers[name] for name in self._values[high].sources if name in self._makers]
+            earlier = next((i for i in before if self._is_earlier(i, high)), None)
+            if earlier is None:
+                return self._seen[high]
+            high = earlier
         return None
+
+    def _is_earlier(self, i: int, than: int) -> bool:
+        """Whether a value differs, before another does: at an earlier step, or as an earlier value."""
+        if not self._differs(i):
+            return False
+        steps = [found.step if (found := self._seen.get(j)) is not None and found.step is not None else -1 for j in (i, than)]
+        return (steps[0], i) < (steps[1], than)
 
     def _differs(self, i: int) -> bool:
         if i not in self._seen:
@@ -177,16 +191,13 @@ def _differs(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.bool_]:
     return differs
 
 
-def _context(shown: list[Value], expected: Arrays, step: int | None) -> Arrays:
-    """What the trusted runtime has of each value, at one step of those inside Scans."""
-    found = {}
-    for value in shown:
-        array = expected[value.output]
-        if not value.per_step:
-            found[value.name] = array
-        elif step is not None and step < len(array):
-            found[value.name] = array[step]
-    return found
+def _around(value: Value, shown: dict[str, tuple[Value, NDArray[Any]]], step: int | None) -> Arrays:
+    """What the trusted runtime has of all values, at a step of a Scan's those of the step and the states that entered it."""
+    if step is None:
+        return {name: array for name, (each, array) in shown.items() if not each.per_step}
+    found = {name: array[step] if each.per_step and step < len(array) else array for name, (each, array) in shown.items()}
+    found |= {name: shown[of][1][step] for name, of in value.pieces.items() if of in shown}
+    return found | {name: shown[of][1][step - 1] for name, of in value.states.items() if of in shown and step}
 
 
 def _described(name: str, found: Difference, element: tuple[int, ...], known: Arrays) -> str:

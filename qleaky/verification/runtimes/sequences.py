@@ -49,16 +49,22 @@ class SequenceRunner:
 
     def steps(self, arrays: Arrays) -> list[Arrays]:
         """Every output of every step of a step graph, from states of zero."""
-        moving = [name for name in arrays if self._times.get(name, "sequence") == "sequence"]
-        length = arrays[moving[0]].shape[0] if moving else self._num_steps
-        batch = next(array.shape[1 if name in moving else 0] for name, array in arrays.items())
-        states = {name: _zeros(value, batch) for name, value in self._states.items()}
+        moving = [array.shape[0] for name, array in arrays.items() if self._moves(name)]
         found: list[Arrays] = []
-        for t in range(length):
-            step = {name: array[t] if name in moving else array for name, array in arrays.items()}
-            found.append(self._checked(self._executor.run(step | states)))
-            states = {name: found[-1][f"{name}.next"] for name in states}
+        for t in range(moving[0] if moving else self._num_steps):
+            found.append(self._checked(self._executor.run(self.entering(arrays, t, found[-1] if found else None))))
         return found
+
+    def entering(self, arrays: Arrays, step: int, before: Arrays | None) -> Arrays:
+        """What goes into a step of a step graph: its part of the inputs, and the states as the step before left them."""
+        taken = {name: array[step] if self._moves(name) else array for name, array in arrays.items()}
+        batch = next(iter(taken.values())).shape[0]
+        return taken | {
+            name: before[f"{name}.next"] if before else _zeros(value, batch) for name, value in self._states.items()
+        }
+
+    def _moves(self, name: str) -> bool:
+        return self._times.get(name, "sequence") == "sequence"
 
     def _checked(self, found: Mapping[str, Any]) -> Arrays:
         arrays = {name: np.asarray(found[name]) for name in self._made if name in found}
