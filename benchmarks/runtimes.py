@@ -92,7 +92,8 @@ class Table:
 
     def text(self) -> Iterator[str]:
         versions = {name: version for each in self.runtimes for name, version in each.versions().items()}
-        yield f"Printed by [benchmarks/runtimes.py](../benchmarks/runtimes.py) on {platform.machine()}, with {listed(versions)}."
+        script = "[benchmarks/runtimes.py](../benchmarks/runtimes.py)"
+        yield f"Printed by {script} on {platform.machine()}, with {listed(versions)}."
         yield f"\n| network | form | carrier | {' | '.join(each.name for each in self.runtimes)} |"
         yield f"|{'---|' * (3 + len(self.runtimes))}"
         yield from self.rows

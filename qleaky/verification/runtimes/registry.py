@@ -95,9 +95,7 @@ def _loaded(entry: EntryPoint) -> Runtime:
             name=error.name,
         ) from error
     except Exception as error:  # other people's code
-        raise InputError(
-            f"runtime {entry.name!r} of the entry point {entry.value!r} fails: {error}. Ask its authors."
-        ) from error
+        raise InputError(f"runtime {entry.name!r} of the entry point {entry.value!r} fails: {error}. Mend it.") from error
     if not isinstance(made, Runtime) or made.name != entry.name:
         raise InputError(
             f"the entry point {entry.name} = {entry.value!r} of the group {GROUP} gives no runtime of that name; it must name "
