@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ def lowered(net: nn.Module, shape: tuple[int, ...], fmt: QFormat) -> IntegerNetw
 
 
 def trained(name: str) -> tuple[IntegerNetwork, Any]:
-    """A network that ships, and the first of its golden inputs, which are recorded data."""
+    """A network that ships, and the first of its golden inputs."""
     found = models.load(name)
     network = lower(found.network, found.sample_input, input_format=found.input_format, readout=found.readout)
     assert isinstance(network, IntegerNetwork), network.reasons
@@ -81,11 +82,8 @@ class Table:
     """Cells, and the notes that they refer to by number."""
 
     runtimes: Sequence[Runtime]
-    rows: list[str] = field(default_factory=list)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
-
-    def add(self, name: str, form: str, carrier: str, cells: Sequence[str]) -> None:
-        self.rows.append(f"| {name} | {form} | {carrier} | {' | '.join(cells)} |")
 
     def note(self, text: str) -> str:
         return f"[{self.notes.setdefault(text, len(self.notes) + 1)}]"
@@ -94,9 +92,14 @@ class Table:
         versions = {name: version for each in self.runtimes for name, version in each.versions().items()}
         script = "[benchmarks/runtimes.py](../benchmarks/runtimes.py)"
         yield f"Printed by {script} on {platform.machine()}, with {listed(versions)}."
-        yield f"\n| network | form | carrier | {' | '.join(each.name for each in self.runtimes)} |"
-        yield f"|{'---|' * (3 + len(self.runtimes))}"
-        yield from self.rows
+        columns = list(zip(*self.rows, strict=True))
+        names = ["network", "form", "carrier", *(each.name for each in self.runtimes)]
+        same = [i for i, column in enumerate(columns) if i > 2 and len(set(column)) == 1 and "no verdict" in column[0]]
+        yield from (f"{names[i]}: {columns[i][0]} in all rows." for i in same)
+        shown = [i for i in range(len(names)) if i not in same]
+        yield f"\n| {' | '.join(names[i] for i in shown)} |"
+        yield f"|{'---|' * len(shown)}"
+        yield from (f"| {' | '.join(row[i] for i in shown)} |" for row in self.rows)
         yield ""
         yield from (f"{number}. {text}" for text, number in self.notes.items())
 
@@ -110,21 +113,24 @@ def cell(path: Path, network: IntegerNetwork, inputs: Any, runtime: Runtime, tab
     try:
         report = verify(path, network, inputs, runtime=runtime)
     except ArtefactError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        return f"no verdict {table.note(f'{runtime.name}: {generic(reason)}')}"
+        cause = error.__cause__ if isinstance(error.__cause__, ArtefactError) else error
+        return f"no verdict {table.note(f'{runtime.name}: {generic(str(cause))}')}"
     if not report.mismatches:
         return f"exact: 0 of {report.compared:,}"
-    why = f"{report.operations[0].op_type}" if report.operations else "operation not found"
-    if report.operations and not report.operations[0].alone:
-        why += " and others computed as one"
-    return f"**differs**: {report.mismatches:,} of {report.compared:,} ({why})"
+    counts = f"**differs**: {report.mismatches:,} of {report.compared:,}"
+    if not report.operations:
+        return f"{counts}, operation not found"
+    operation = report.operations[0]
+    key = f"{runtime.name}: {operation.op_type}"
+    known = next((text for text in table.notes if text.startswith(key)), f"{key}, for example {operation}")
+    return f"{counts}, {operation.op_type} {table.note(known)}"
 
 
 def generic(reason: str) -> str:
-    """A reason without numbers and names of one graph, so that others share its note."""
-    for old in ('"', "`", "|"):
-        reason = reason.replace(old, "'")
-    return reason[:160]
+    """A reason without the numbers and names of one graph, and without its causes, so that other graphs share the note."""
+    for pattern in (r" ?#\d+", r" ['\"][^'\"]*['\"]", r" \(\d+ by \w+\)", r"(\b[A-Za-z]+_\d+,? ?)+", r" \(\d+\)"):
+        reason = re.sub(pattern, "", reason)
+    return reason.partition(": ")[0].replace("|", "/").rstrip(".") + "."
 
 
 def main() -> None:
@@ -152,7 +158,8 @@ def measured(only: str) -> Table:
         for name, (network, inputs) in pairs.items():
             for form, carrier in ((form, carrier) for form in FORMS[1:] for carrier in CARRIERS if only in name):
                 path.write_bytes(onnx_bytes(network, form=form, carrier=carrier))
-                table.add(name, form, carrier, [cell(path, network, inputs, each, table) for each in table.runtimes])
+                cells = (cell(path, network, inputs, each, table) for each in table.runtimes)
+                table.rows.append((name, form, carrier, *cells))
     return table
 
 

@@ -15,7 +15,7 @@ from qleaky.fixed import QFormat
 from qleaky.integer import LIF, Add, Input, IntegerNetwork, Linear, Readout, Synapse
 from qleaky.verification import Certificate
 from qleaky.verification.running import count_runs
-from qleaky.verification.runtimes import Runtime, Setting
+from qleaky.verification.runtimes import Runtime, Setting, openvino_cpu, tract_cpu
 from qleaky.verification.runtimes.registry import runtime
 
 OTHERS = ("onnx-reference", "openvino", "tract", "onnxruntime-web")
@@ -165,3 +165,12 @@ def test_outputs_of_another_shape_all_count_as_wrong(form: str, tmp_path: Path) 
 def test_errors_are_of_qleaky(tmp_path: Path) -> None:
     with pytest.raises(QleakyError):
         verify(artefact(tmp_path), contract(), INPUTS, runtime=WrongAsWell())
+
+
+def test_long_errors_are_cut_to_what_is_wrong() -> None:
+    ours = "Exception from core.cpp:105:\nCheck 'false' failed\n-- Scan-21 with a message:\nToo few inputs\n\nSummary:\n-- 21"
+    assert openvino_cpu.shortened(ours) == "Too few inputs"
+    assert openvino_cpu.shortened("\n") == "it says nothing."
+    rust = 'Failed analyse for node #3 "a" Div\n\nCaused by:\n    0: So\n    1: No such type\n\nStack backtrace:\n   0: <x>'
+    assert tract_cpu.shortened(rust) == 'Failed analyse for node #3 "a" Div: No such type'
+    assert tract_cpu.shortened("short") == "short"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 import numpy as np
 
+from qleaky.errors import ArtefactError
 from qleaky.verification.runtimes.protocol import Arrays, Runtime, Setting
 from qleaky.verification.runtimes.requirements import require
 
@@ -26,14 +28,21 @@ class OpenVino(Runtime):
 
     def versions(self) -> dict[str, str]:
         """As :meth:`Runtime.versions`."""
-        return {"openvino": str(self._openvino.__version__)}
+        return {"openvino": version("openvino")}
 
     def load(self, data: bytes, setting: Setting) -> Compiled:
-        """As :meth:`Runtime.load`."""
+        """As :meth:`Runtime.load`.
+
+        Raises:
+            ArtefactError: OpenVINO cannot load it.
+        """
         core = self._openvino.Core()
         # By default it may compute in bfloat16 where the processor can.
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": setting.threads, "NUM_STREAMS": 1}
-        return Compiled(core.compile_model(core.read_model(data), "CPU", options))
+        try:
+            return Compiled(core.compile_model(core.read_model(data), "CPU", options))
+        except RuntimeError as error:
+            raise ArtefactError(shortened(str(error))) from error
 
 
 class Compiled:
@@ -48,3 +57,9 @@ class Compiled:
         self._request.infer(arrays)
         found = [np.array(self._request.get_output_tensor(i).data) for i in range(len(self._outputs))]
         return {name: array for output, array in zip(self._outputs, found, strict=True) for name in output.names}
+
+
+def shortened(message: str) -> str:
+    """The line of an error of OpenVINO that says what is wrong: the last one before its summary."""
+    lines = [line.strip() for line in message.partition("\nSummary:")[0].splitlines() if line.strip()]
+    return lines[-1] if lines else "it says nothing."
