@@ -159,3 +159,10 @@ def test_a_sample_beyond_the_first_batch_is_looked_into(tmp_path: Path) -> None:
     assert report.first_divergence is not None
     assert report.first_divergence.sample == SAMPLES - 1
     assert report.operations[0].op_type == "Clip"
+
+
+def test_a_network_too_large_to_be_looked_into_keeps_its_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qleaky.verification.differing.MOST_BYTES", 1_000)
+    report = verify(artefact(tmp_path), contract(), INPUTS, runtime=Wrong())
+    assert report.verdict == "differs"
+    assert report.operations == ()

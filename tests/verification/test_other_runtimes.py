@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_contracts import CARRIERS, FORMS, INPUTS, SAMPLES, artefact, contract
+import torch
+from small_contracts import CARRIERS, FORMS, INPUTS, SAMPLES, T, artefact, contract
 from wrong_runtimes import Wrong
 
-from qleaky import QleakyError, verify
+from qleaky import FloatNetwork, Leaky, QleakyError, QuantLinear, lower, verify
 from qleaky.errors import ArtefactError, MissingDependencyError
 from qleaky.export import onnx_bytes
 from qleaky.fixed import QFormat
@@ -174,3 +175,18 @@ def test_long_errors_are_cut_to_what_is_wrong() -> None:
     rust = 'Failed analyse for node #3 "a" Div\n\nCaused by:\n    0: So\n    1: No such type\n\nStack backtrace:\n   0: <x>'
     assert tract_cpu.shortened(rust) == 'Failed analyse for node #3 "a" Div: No such type'
     assert tract_cpu.shortened("short") == "short"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_float_network_is_measured_in_other_runtimes_too(form: str, tmp_path: Path) -> None:
+    """On a grid every sum is exact, so that even floats agree; a decay of 0.9 is what makes it a float network."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(QuantLinear(3, 4), Leaky(0.9, init_hidden=True))
+    network = lower(net, torch.zeros(2, 3), num_steps=T, input_format=QFormat(8, 5))
+    assert isinstance(network, FloatNetwork)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx_bytes(network, form=form))
+    report = verify(path, network, runtime=("onnxruntime", "onnx-reference"))
+    assert set(report.by_runtime) == {"onnxruntime", "onnx-reference"}
+    assert report.by_runtime["onnxruntime"].mismatches == 0
+    assert report.verdict == "measured"
