@@ -1,9 +1,15 @@
 """Runtimes by name: the known ones, those of other packages, and what is said where one is missing."""
 
+import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
-from small_contracts import INPUTS, artefact, contract
+import small_contracts
+from small_contracts import INPUTS, T, artefact, contract
 from wrong_runtimes import Wrong
 
 from qleaky import verify
@@ -11,6 +17,7 @@ from qleaky.errors import ArtefactError, InputError, MissingDependencyError
 from qleaky.verification.runtimes import Runtime, Setting, require
 from qleaky.verification.runtimes.registry import chosen, installed, names, runtime
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "runtimes"
 TOY = """
 import onnx
 from onnx.reference import ReferenceEvaluator
@@ -139,7 +146,7 @@ def test_all_are_those_that_are_installed() -> None:
 def test_a_missing_package_with_the_command_that_installs_it(
     name: str, command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, name, None)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=rf"'{name}' needs the package '{name}'.*Install it with {command}"):
         verify(artefact(tmp_path), contract(), INPUTS, runtime=["onnxruntime", name])
     assert name not in [each.name for each in installed()]
@@ -168,3 +175,43 @@ def test_a_setting_says_what_it_is() -> None:
 def test_a_runtime_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Runtime()  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "package", "command"),
+    [
+        ("qleaky_tvm", "Tvm", "tvm", "pip install apache-tvm"),
+        ("qleaky_iree", "Iree", "iree.compiler", "pip install iree-base-compiler iree-base-runtime"),
+    ],
+)
+def test_the_examples_are_runtimes_that_ask_for_their_packages(
+    module: str, kind: str, package: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setitem(sys.modules, package, None)
+    entries = tomllib.loads((EXAMPLES / "pyproject.toml").read_text())["project"]["entry-points"]["qleaky.runtimes"]
+    assert entries[kind.lower()] == f"{module}:{kind}"
+    found = getattr(import_module(module), kind)
+    assert issubclass(found, Runtime)
+    assert found.name == kind.lower()
+    with pytest.raises(MissingDependencyError, match=rf"runtime '{found.name}' needs .* Install it with `{command}`"):
+        found()
+
+
+def test_an_example_gets_the_lengths_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    fixed = import_module("qleaky_fixed_shapes")
+    compiled: list[Any] = []
+
+    def compile_it(model: onnx.ModelProto) -> Any:
+        compiled.append(model)
+        return lambda arrays: {"shape": arrays["input"].shape}
+
+    executor = fixed.ByShape(small_contracts.model("scan"), compile_it)
+    for batch in (2, 3, 2):
+        assert executor.run({"input": INPUTS[:, :batch]}) == {"shape": (T, batch, 3)}
+    assert len(compiled) == 2
+    assert [d.dim_value for d in compiled[1].graph.input[0].type.tensor_type.shape.dim] == [T, 3, 3]
+    bodies = [a.g for node in compiled[1].graph.node for a in node.attribute if a.name == "body"]
+    assert bodies
+    assert all(value.type.tensor_type.shape.dim[0].dim_value == 3 for body in bodies for value in body.input)
