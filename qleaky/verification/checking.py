@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import onnx
 
 from qleaky._files import read_file
@@ -14,11 +14,13 @@ from qleaky.errors import ArtefactError, InputError, LoweringError
 from qleaky.export import twin
 from qleaky.export.artefact import Options, emit
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.verification.compare import Comparison
+from qleaky.verification.certificate import Run
 from qleaky.verification.differing import operations_of
-from qleaky.verification.expected import Network, reference
-from qleaky.verification.report import VERDICTS, Report, verdict
-from qleaky.verification.running import Check, runs_of, sample_count
+from qleaky.verification.expected import Expected, Network, choose, reference
+from qleaky.verification.history import STEPS, with_history
+from qleaky.verification.report import Report, report_on
+from qleaky.verification.running import Check, Ran, runs_of
+from qleaky.verification.runtimes.protocol import Runtime
 from qleaky.verification.runtimes.registry import Choice, chosen
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ def verify(
     runtime: Choice | Sequence[Choice] = "onnxruntime",
     module: nn.Module | None = None,
     progress: Callable[[str], None] | None = None,
+    *,
+    adversarial: bool | None = None,
+    sample: int | None = None,
 ) -> Report:
     """Run an artefact and compare every spike and every membrane of every layer and step with the reference.
 
@@ -43,17 +48,19 @@ def verify(
         artefact: the ONNX file.
         network: the contract it was exported from. A FloatNetwork's reference is ``module`` run by torch, or without one
             the golden vectors recorded when it was lowered.
-        inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.golden.synthetic_inputs`, or golden ones.
+        inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.vectors.vectors`, or golden ones.
         runtime: one or several of "onnxruntime", "onnxruntime:<execution provider>", "onnx-reference", "openvino", "tract",
             "onnxruntime-web", plug-ins' names and Runtime objects; "all" are those that are installed (docs/runtimes.md).
             One that does not run the artefact is an error, and of several is named in ``report.not_run``.
         module: the torch network: its own evaluation is compared with the reference too. It must be the network that was
             lowered, which is checked by lowering it again.
         progress: called with a line of text before each run.
+        adversarial: whether an IntegerNetwork's adversarial vectors run too, behind ``inputs``; None: only without inputs.
+        sample: run this one of the samples alone, counted from 0, and tell all steps of a neuron that diverges.
 
     Raises:
         ArtefactError: a file that is damaged, or was not exported from ``network``.
-        InputError: inputs that the network cannot take, or an unknown runtime.
+        InputError: inputs that the network cannot take, a sample that there is not, or an unknown runtime.
         MissingDependencyError: a runtime's package is not installed.
     """
     if not isinstance(network, IntegerNetwork | FloatNetwork):
@@ -62,31 +69,39 @@ def verify(
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
-    codes, recording, torch_comparison, torch_reasons = reference(network, inputs, module)
+    samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
+    expected = reference(network, samples, module)
     artefact_reasons = _artefact_reasons(network, model, str(artefact))
-    check = Check(str(artefact), data, model, network, codes, recording)
-    runs, not_run = runs_of(check, runtimes, progress or (lambda _: None))
-    artefact_reasons += tuple(
+    check = Check(str(artefact), data, model, network, samples.codes, expected.recording)
+    ran = runs_of(check, runtimes, progress or (lambda _: None))
+    runs = with_history(ran.runs, check, runtimes, STEPS if sample is None else None)
+    ran = ran._replace(runs=_numbered(runs, expected), operations=operations_of(check, runtimes, runs))
+    return report_on(data, model, network, expected, ran, artefact_reasons + _runtime_reasons(runtimes, ran))
+
+
+def _runtime_reasons(runtimes: Sequence[Runtime], ran: Ran) -> tuple[str, ...]:
+    """The theorem speaks of operators as ONNX defines them: of some runtimes it is not known that they compute them so."""
+    names = {run.runtime for run in ran.runs}
+    return tuple(
         f"that runtime {each.name!r} computes every operator as ONNX defines it is measured, not known."
         for each in runtimes
-        if not each.exact and any(run.runtime == each.name for run in runs)
+        if not each.exact and each.name in names
     )
-    artefact_verdict = verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
-    torch_verdict = None if torch_comparison is None else verdict(torch_comparison, torch_reasons)
-    return Report(
-        verdict=max(artefact_verdict, torch_verdict or "proved", key=VERDICTS.index),
-        artefact_verdict=artefact_verdict,
-        torch_verdict=torch_verdict,
-        runs=runs,
-        not_run=not_run,
-        operations=operations_of(check, runtimes, runs),
-        torch=torch_comparison,
-        reasons=artefact_reasons + torch_reasons,
-        contract_digest=network.digest,
-        artefact_sha256=hashlib.sha256(data).hexdigest(),
-        samples=sample_count(network, codes),
-        bounds=network.proof.layers,
-        runtime_versions={name: found for each in runtimes for name, found in each.versions().items()},
+
+
+def _numbered(runs: Iterable[Run], expected: Expected) -> tuple[Run, ...]:
+    """Divergences with the number that a sample has in the whole check, where it ran alone."""
+    return tuple(
+        run
+        if run.comparison.first_divergence is None or not expected.samples.first
+        else msgspec.structs.replace(
+            run,
+            comparison=msgspec.structs.replace(
+                run.comparison,
+                first_divergence=msgspec.structs.replace(run.comparison.first_divergence, sample=expected.samples.first),
+            ),
+        )
+        for run in runs
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from qleaky.integer import FloatNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.verification.certificate import Run
-from qleaky.verification.expected import Network
+from qleaky.verification.expected import Network, sample_count
 from qleaky.verification.operation import Operation
-from qleaky.verification.running import Check, batches, sample_count
+from qleaky.verification.running import Check, batches
 from qleaky.verification.runtimes.finding import differing_operation
 from qleaky.verification.runtimes.ort import OnnxRuntime
 from qleaky.verification.runtimes.protocol import Runtime, Setting

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
-Number = float | str
+from qleaky.verification.divergence import worded
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,9 +23,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     step: int | None
     element: tuple[int, ...]
     inputs: tuple[str, ...]
-    expected: Number
-    got: Number
+    expected: float | str
+    got: float | str
     alone: bool
+
+    def __post_init__(self) -> None:
+        for name in ("expected", "got"):
+            msgspec.structs.force_setattr(self, name, worded(getattr(self, name)))
 
     def __str__(self) -> str:
         where = f"output {self.output!r}" + (f", step {self.step}" if self.step is not None else "")
@@ -36,10 +38,5 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return f"{self.op_type} ({where}, element {list(self.element)}) of {', '.join(self.inputs) or 'nothing'}: {found}{rest}"
 
 
-def number(value: float) -> Number:
-    """A number as JSON can hold it."""
-    return value if math.isfinite(value) else str(value)
-
-
-def _short(value: Number) -> str:
+def _short(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.9g}"

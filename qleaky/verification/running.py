@@ -18,7 +18,8 @@ from qleaky.reference import Recording
 from qleaky.reference.recording import read_out
 from qleaky.verification.certificate import NotRun, Run
 from qleaky.verification.compare import Comparison, compare_outputs, compare_recordings
-from qleaky.verification.expected import Codes, Network
+from qleaky.verification.expected import Codes, Network, sample_count
+from qleaky.verification.operation import Operation
 from qleaky.verification.probing import ProbedRunner, WholeRunner
 from qleaky.verification.runtimes.ort import OnnxRuntime
 from qleaky.verification.runtimes.protocol import Runtime, Setting
@@ -26,6 +27,15 @@ from qleaky.verification.runtimes.sequences import SequenceRunner
 
 BATCHES = (1, 64)
 SINGLE_SAMPLES = 16
+
+
+class Ran(NamedTuple):
+    """Runs, runtimes that did not run or not at all settings, and the operations by which some differ."""
+
+    runs: tuple[Run, ...]
+    not_run: tuple[NotRun, ...]
+    versions: dict[str, str]
+    operations: tuple[Operation, ...] = ()
 
 
 class Check(NamedTuple):
@@ -39,9 +49,7 @@ class Check(NamedTuple):
     reference: Recording
 
 
-def runs_of(
-    check: Check, runtimes: Sequence[Runtime], progress: Callable[[str], None]
-) -> tuple[tuple[Run, ...], tuple[NotRun, ...]]:
+def runs_of(check: Check, runtimes: Sequence[Runtime], progress: Callable[[str], None]) -> Ran:
     """The runs of all runtimes, and those that did not run, or not at all settings.
 
     Raises:
@@ -61,7 +69,8 @@ def runs_of(
     if not runs:
         reasons = " ".join(f"{each.runtime}: {each.reason}" for each in failed)
         raise ArtefactError(f"{check.where} runs in none of {len(runtimes)} runtimes. {reasons}")
-    return tuple(runs), tuple(failed)
+    versions = {name: version for runtime in runtimes for name, version in runtime.versions().items()}
+    return Ran(tuple(runs), tuple(failed), versions)
 
 
 def _failure(where: str, runtime: Runtime, error: Exception) -> ArtefactError:
@@ -108,12 +117,6 @@ def _check_assigned(runtime: Runtime, assigned: dict[str, int] | None) -> None:
     if assigned is not None and provider is not None and not assigned.get(provider):
         ran = ", ".join(f"{count} by {name}" for name, count in assigned.items()) or "none by any"
         raise ArtefactError(f"none of the graph's nodes was computed by {provider} ({ran}), so there is no verdict on it.")
-
-
-def sample_count(network: Network, codes: Codes) -> int:
-    """How many samples the inputs hold."""
-    first = network.inputs[0]
-    return int(codes[first.name].shape[1 if first.time == "sequence" else 0])
 
 
 def batches(samples: int, batch: int) -> Iterator[NDArray[np.intp]]:

@@ -142,7 +142,7 @@ def test_openvino_computes_quantize_linear_of_16_bits_otherwise(tmp_path: Path) 
 
 def test_numbers_that_json_lacks_are_words() -> None:
     operation = Operation(
-        runtime="a", trusted="b", op_type="Add", node="", output="c", step=None, element=(0,), inputs=(), expected="nan",
+        runtime="a", trusted="b", op_type="Add", node="", output="c", step=None, element=(0,), inputs=(), expected=float("nan"),
         got=1.0, alone=True,
     )  # fmt: skip
     assert str(operation) == "Add (output 'c', element [0]) of nothing: 1 found, nan expected as b computes it"

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from qleaky.export import twin
-from qleaky.verification.operation import Operation, number
+from qleaky.verification.operation import Operation
 from qleaky.verification.runtimes.exposing import Value, exposed, values
 from qleaky.verification.runtimes.ort import OnnxRuntime
 from qleaky.verification.runtimes.protocol import Arrays, Runtime, Setting
@@ -107,8 +107,8 @@ class _Pair:
             step=found.step,
             element=element,
             inputs=tuple(_described(name, found, element, self._known(found)) for name in node.input[:SHOWN_INPUTS] if name),
-            expected=number(float(found.expected[element])),
-            got=number(float(found.got[element])) if same else "another shape",
+            expected=float(found.expected[element]),
+            got=float(found.got[element]) if same else "another shape",
             alone=alone,
         )
 
