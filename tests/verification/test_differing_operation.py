@@ -1,5 +1,6 @@
 """The operation by which a runtime differs is found where one was made to compute wrongly, and where real ones do."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from small_contracts import FORMS, INPUTS, SAMPLES, artefact, contract, model
 from wrong_runtimes import AwayFromZero, Wrong
 
 from qleaky import verify
+from qleaky.errors import ArtefactError
 from qleaky.reference import run
+from qleaky.verification import Certificate
 from qleaky.verification.operation import Operation
 from qleaky.verification.runtimes.exposing import exposed, values
 from qleaky.verification.runtimes.finding import differing_operation
@@ -166,3 +169,21 @@ def test_a_network_too_large_to_be_looked_into_keeps_its_verdict(tmp_path: Path,
     report = verify(artefact(tmp_path), contract(), INPUTS, runtime=Wrong())
     assert report.verdict == "differs"
     assert report.operations == ()
+
+
+def test_the_story_of_a_divergence_is_that_of_the_runtime_that_differs(tmp_path: Path) -> None:
+    report = verify(artefact(tmp_path, "step"), contract(), INPUTS, runtime=Wrong())
+    found = report.first_divergence
+    assert found is not None
+    assert (found.kind, found.expected, found.got) == ("mem", 127, 126)
+    last = found.history[-1]
+    assert (last.step, last.membrane_expected, last.membrane_found) == (found.step, 127, 126)
+
+
+def test_a_certificate_names_no_operation_of_a_runtime_that_does_not_differ(tmp_path: Path) -> None:
+    differing = verify(artefact(tmp_path), contract(), INPUTS, runtime=Wrong()).certificate()
+    held = json.loads(differing.encode())
+    assert Certificate.decode(json.dumps(held).encode()) == differing
+    held["operations"][0]["runtime"] = "onnxruntime"
+    with pytest.raises(ArtefactError, match="it names an operation of a runtime that does not differ"):
+        Certificate.decode(json.dumps(held).encode())

@@ -44,6 +44,19 @@ class Toy(Runtime):
 class Other(Toy):
     name = "another"
 
+class OffByOne(Toy):
+    name = "off-by-one"
+
+    def load(self, data, setting):
+        inner = Executor(data)
+
+        class Changed:
+            def run(self, arrays):
+                found = inner.run(arrays)
+                return found | {"class": found["class"] + 1}
+
+        return Changed()
+
 class Failing:
     def __init__(self):
         raise RuntimeError("no licence found")

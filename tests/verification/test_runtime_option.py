@@ -53,7 +53,7 @@ def toy(tmp_path: Path) -> dict[str, str]:
     info.mkdir(parents=True)
     (tmp_path / "site" / "toy_runtime.py").write_text(TOY)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.2.3\n")
-    (info / "entry_points.txt").write_text("[qleaky.runtimes]\ntoy = toy_runtime:Toy\n")
+    (info / "entry_points.txt").write_text("[qleaky.runtimes]\ntoy = toy_runtime:Toy\noff-by-one = toy_runtime:OffByOne\n")
     path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     return os.environ | {"PYTHONPATH": path, "QLEAKY_ONNXRUNTIME_WEB": str(tmp_path)}
 
@@ -70,3 +70,13 @@ def test_of_all_that_are_installed_those_that_did_not_run_are_named(tmp_path: Pa
     assert ran.returncode in (0, 3), ran.stderr
     assert "  toy: no verdict: " in ran.stdout
     assert "  onnxruntime: " in ran.stdout
+
+
+def test_one_that_differs_is_named_with_where_and_how_to_see_it_again(tmp_path: Path, toy: dict[str, str]) -> None:
+    ran = check(tmp_path, "--runtime", "onnxruntime", "--runtime", "off-by-one", env=toy)
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stdout.startswith("differs: ")
+    lines = {line.split(":")[0].strip(): line for line in ran.stdout.splitlines()}
+    assert lines["onnxruntime"].endswith(" numbers compared, 0 differ")
+    assert "differ; first layer 'class', step 0, sample 0, element []: output" in lines["off-by-one"]
+    assert lines["replay it"].endswith(" --sample 0 --runtime onnxruntime --runtime off-by-one")
