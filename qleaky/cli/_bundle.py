@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +9,12 @@ import click
 
 from qleaky._files import write_atomically
 from qleaky.cli._inputs import load_inputs
-from qleaky.cli._onnx import Command, check_export, contract_beside, lowering_options
+from qleaky.cli._onnx import check_export, contract_beside, lowering_options
 from qleaky.cli._terminal import stages
-from qleaky.errors import InputError
 
 if TYPE_CHECKING:
-    from qleaky.integer import FloatNetwork, IntegerNetwork
-    from qleaky.verification.bundles import Bundle
     from qleaky.verification.device_judge import RunCheck
     from qleaky.verification.device_report import DeviceReport
-
-    Network = IntegerNetwork | FloatNetwork
-
-VERDICTS = ("proved", "measured", "differs")
-EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
 
 
 @click.command()
@@ -80,17 +70,6 @@ def bundle(
     return 0
 
 
-def bundle_options(command: Command) -> Command:
-    """Add what ``verify`` takes for a bundle alone."""
-    report = "The report.json of a device that ran ARTEFACT, a bundle; without it the bundle's graphs run here."
-    for option in (
-        click.option("--nonce", metavar="WORD", help="The nonce that the device was given, with --report."),
-        click.option("--report", type=click.Path(), metavar="FILE", help=report),
-    ):
-        command = option(command)
-    return command
-
-
 def is_bundle(path: str) -> bool:
     """Whether a file is a zip, by its name or first bytes."""
     try:
@@ -98,87 +77,6 @@ def is_bundle(path: str) -> bool:
             return path.endswith(".zip") or file.read(4) == b"PK\x03\x04"
     except OSError:
         return path.endswith(".zip")
-
-
-def network_of(artefact: str, network: str | None) -> str:
-    """The contract's file: the one given, or of a bundle the one beside it.
-
-    Raises:
-        MissingParameter: neither.
-    """
-    if network is None and not is_bundle(artefact):
-        raise click.MissingParameter(param_type="option", param_hint="'--network'")
-    return network or str(Path(artefact).with_suffix(".qleaky"))
-
-
-def refuse_bundle_options(**options: str | None) -> None:
-    """Refuse what goes with a bundle alone.
-
-    Raises:
-        InputError: naming it.
-    """
-    if given := [f"--{name}" for name, value in options.items() if value is not None]:
-        raise InputError(f"{', '.join(given)}: these go with a bundle, the zip that `qleaky-export bundle` writes.")
-
-
-def verify_bundle(
-    path: str, network: str, others: Mapping[str, object], *, report: str | None, nonce: str | None, json_path: str | None
-) -> int:
-    """Check a device's report of a bundle, or without one the bundle's graphs on this host; the exit code.
-
-    Raises:
-        InputError: one of ``others``, which a bundle does not take.
-    """
-    if given := [name for name, value in others.items() if value is not None]:
-        raise InputError(f"{', '.join(given)}: a bundle brings its vectors; leave these out, or check an ONNX file.")
-    from qleaky.integer import load_network
-    from qleaky.verification.bundles import Bundle
-
-    contract, opened = load_network(network), Bundle.open(path)
-    if report is None:
-        refuse_nonce(nonce)
-        return _verify_here(opened, contract, json_path)
-    from qleaky.verification.device_report import check_report
-
-    with stages(1) as advance:
-        advance("running the reference")
-        found = check_report(report, opened, contract, nonce)
-    if json_path is not None:
-        found.save(json_path)
-    print_device_report(found)
-    return EXIT_CODES[found.verdict]
-
-
-def refuse_nonce(nonce: str | None) -> None:
-    """Refuse a nonce that nobody answered.
-
-    Raises:
-        InputError: there is one.
-    """
-    if nonce is not None:
-        raise InputError(f"--nonce {nonce}: pass the device's answer too, --report report.json.")
-
-
-def _verify_here(bundle: Bundle, network: Network, json_path: str | None) -> int:
-    """Each graph as ``verify`` does a file; certificates go to FILE with the graph's form before its ending."""
-    from qleaky.cli._verify import print_report
-    from qleaky.verification import verify
-    from qleaky.verification.bundle_graphs import check_bundle
-
-    check_bundle(bundle, network)
-    worst = "proved"
-    with tempfile.TemporaryDirectory(prefix="qleaky-") as folder:
-        for artefact in bundle.manifest.artefacts:
-            graph = Path(folder) / f"{artefact.form}.onnx"
-            graph.write_bytes(bundle.read(artefact.model))
-            with stages(8) as advance:
-                found = verify(graph, network, progress=advance)
-            click.echo(f"{artefact.model}:")
-            print_report(found)
-            if json_path is not None:
-                found.certificate().save(Path(json_path).with_suffix(f".{artefact.form}.json"))
-            worst = max(worst, found.verdict, key=VERDICTS.index)
-    return EXIT_CODES[worst]
 
 
 def print_device_report(report: DeviceReport) -> None:

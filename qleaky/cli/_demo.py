@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qleaky.cli._check import print_report
 from qleaky.cli._terminal import console
-from qleaky.cli._verify import EXIT_CODES, print_report
+from qleaky.cli._verify import EXIT_CODES
 
 if TYPE_CHECKING:
     from qleaky.demo import DemoResult

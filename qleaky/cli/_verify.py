@@ -1,21 +1,19 @@
-"""``qleaky-export verify``."""
+"""``qleaky-export verify``: an ONNX file, a bundle's graphs, or a device's report of a bundle."""
 
 from __future__ import annotations
 
-import shlex
-from typing import TYPE_CHECKING
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import click
 
-from qleaky.cli._bundle import bundle_options, is_bundle, network_of, refuse_bundle_options, verify_bundle
-from qleaky.cli._inputs import load_inputs
-from qleaky.cli._terminal import stages
+from qleaky.cli._bundle import is_bundle, print_device_report
+from qleaky.cli._check import VERDICTS, Wanted, check_file
+from qleaky.errors import InputError
 
-if TYPE_CHECKING:
-    from qleaky.verification import Report
-
-EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3}
-RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch sizes
+EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
 
 
 @click.command()
@@ -23,41 +21,90 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 @click.option("--network", type=click.Path(), help="Its .qleaky file; of a bundle the one beside it.", metavar="FILE")
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs', to run before the vectors.", metavar="FILE")
 @click.option("--sample", type=click.IntRange(min=0), help="Run this sample alone, and tell all steps.", metavar="S")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME",
+    help="Where to run it: onnxruntime (default), onnxruntime:<provider>, onnx-reference, openvino, tract, onnxruntime-web, a "
+    "plug-in's name, or all that are installed. Give it again for more.",
+)
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
 @click.option("--html", "html_path", type=click.Path(), help="Write a page that shows the check here.", metavar="FILE")
-@bundle_options
-def verify(
-    artefact: str, network: str | None, inputs: str | None, sample: int | None, json_path: str | None, html_path: str | None, **answer: str | None
-) -> int:
+@click.option("--report", type=click.Path(), metavar="FILE", help="Check this report.json of a device that ran the bundle.")
+@click.option("--nonce", metavar="WORD", help="The nonce that the device was given, with --report.")
+def verify(artefact: str, network: str | None, report: str | None, nonce: str | None, **wanted: Any) -> int:
     """Compare every spike and membrane of ARTEFACT with the reference, on your inputs and on adversarial vectors.
 
     ARTEFACT is an ONNX file, or a bundle: with --report a device's report of it is checked, without its graphs run here.
     """
-    network = network_of(artefact, network)
+    contract = _contract_of(artefact, network)
+    if report is not None:
+        return _check_report(artefact, contract, report, nonce, wanted)
+    if nonce is not None:
+        raise InputError(f"--nonce {nonce}: pass the device's answer too, --report report.json.")
     if is_bundle(artefact):
-        return verify_bundle(artefact, network, {"--inputs": inputs, "--sample": sample}, json_path=json_path, **answer)
-    refuse_bundle_options(**answer)
+        return _check_graphs(artefact, contract, Wanted(**wanted))
+    return EXIT_CODES[check_file(artefact, contract, Wanted(**wanted), named=artefact)]
+
+
+def _contract_of(artefact: str, network: str | None) -> str:
+    """The contract's file: the one given, or of a bundle the one beside it.
+
+    Raises:
+        MissingParameter: neither.
+    """
+    if network is None and not is_bundle(artefact):
+        raise click.MissingParameter(param_type="option", param_hint="'--network'")
+    return network or str(Path(artefact).with_suffix(".qleaky"))
+
+
+def _check_report(path: str, network: str, report: str, nonce: str | None, wanted: dict[str, Any]) -> int:
+    """What a device says of a bundle, against the reference on this host.
+
+    Raises:
+        InputError: no bundle, or what only a run on this host takes.
+    """
+    if not is_bundle(path):
+        raise InputError(f"--report {report}: {path} is no bundle; pass the zip that the device ran.")
+    names = {"inputs": "--inputs", "sample": "--sample", "runtimes": "--runtime", "html_path": "--html"}
+    if given := [option for name, option in names.items() if wanted[name] not in (None, ())]:
+        raise InputError(f"{', '.join(given)}: with --report nothing runs here but the reference; leave these out.")
+    from qleaky.cli._terminal import stages
     from qleaky.integer import load_network
-    from qleaky.verification import verify as check
+    from qleaky.verification.bundles import Bundle
+    from qleaky.verification.device_report import check_report
 
-    contract = load_network(network)
-    codes = None if inputs is None else load_inputs(inputs, [source.name for source in contract.inputs])
-    with stages(RUNS) as advance:
-        report = check(artefact, contract, codes, progress=advance, adversarial=True, sample=sample)
-    if json_path is not None:
-        report.certificate().save(json_path)
-    if html_path is not None:
-        from qleaky.check_page import write_page
-
-        write_page(html_path, report, contract, artefact=artefact, inputs=codes, adversarial=True, sample=sample)
-    print_report(report)
-    if report.first_divergence is not None and sample is None:
-        given = {"--network": network, "--sample": str(report.first_divergence.sample), "--inputs": inputs}
-        options = [word for name, value in given.items() if value is not None for word in (name, value)]
-        click.echo(f"  replay it: {shlex.join(['qleaky-export', 'verify', artefact, *options])}")
-    return EXIT_CODES[report.verdict]
+    contract, bundle = load_network(network), Bundle.open(path)
+    with stages(1) as advance:
+        advance("running the reference")
+        found = check_report(report, bundle, contract, nonce)
+    if wanted["json_path"] is not None:
+        found.save(wanted["json_path"])
+    print_device_report(found)
+    return EXIT_CODES[found.verdict]
 
 
-def print_report(report: Report) -> None:
-    """The verdict with its counts, what stands against a proof, and where runs first part."""
-    click.echo(str(report))
+def _check_graphs(path: str, network: str, wanted: Wanted) -> int:
+    """Each graph of a bundle as a file of its own; certificates and pages get the graph's form before their ending."""
+    from qleaky.integer import load_network
+    from qleaky.verification.bundle_graphs import check_bundle
+    from qleaky.verification.bundles import Bundle
+
+    bundle = Bundle.open(path)
+    check_bundle(bundle, load_network(network))
+    verdicts = []
+    with tempfile.TemporaryDirectory(prefix="qleaky-") as folder:
+        for artefact in bundle.manifest.artefacts:
+            graph = Path(folder) / f"{artefact.form}.onnx"
+            graph.write_bytes(bundle.read(artefact.model))
+            click.echo(f"{artefact.model}:")
+            verdicts.append(check_file(str(graph), network, _of_form(wanted, artefact.form), named=path))
+    return EXIT_CODES[max(verdicts, key=VERDICTS.index)]
+
+
+def _of_form(wanted: Wanted, form: str) -> Wanted:
+    def named(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).with_suffix(f".{form}{Path(path).suffix}"))
+
+    return replace(wanted, json_path=named(wanted.json_path), html_path=named(wanted.html_path))

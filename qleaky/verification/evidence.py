@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from qleaky.verification.divergence import Divergence
 from qleaky.verification.expected import Samples, choose, reference
 from qleaky.verification.probing import ProbedRunner
 from qleaky.verification.report import Report
+from qleaky.verification.runners import Runner
 
 if TYPE_CHECKING:
     from torch import nn
@@ -139,7 +141,7 @@ def _runner(model: Any, network: Network, report: Report) -> ProbedRunner:
     """ONNX Runtime at the settings of its first run that diverged, else as it is by default."""
     for run in report.runs:
         if run.comparison.first_divergence is not None and run.runtime == "onnxruntime":
-            return ProbedRunner(model, network, optimize=run.optimized, threads=run.threads)
+            return ProbedRunner(model, network, functools.partial(Runner, optimize=run.optimized, threads=run.threads))
     return ProbedRunner(model, network)
 
 
