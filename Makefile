@@ -21,7 +21,7 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-test
+unit: $(VENV)/.installed-test node_modules/onnxruntime-web
 	$(BIN)/python -m pytest -n $(JOBS) -m "not nightly and not gpu"
 
 nightly: $(VENV)/.installed-nightly
@@ -40,7 +40,7 @@ accuracy: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules demo build dist .pytest_cache .mypy_cache .ruff_cache
 
 # torch first and exactly as pinned, so that nothing else pulls in a build with CUDA.
 $(VENV)/.torch: constraints.txt
@@ -53,8 +53,16 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) --editable ".[test,dev,peers]"
+	$(PIP) --editable ".[test,dev,peers,openvino,tract]"
 	touch $@
+
+# The build of ONNX Runtime that browsers run, which tests run under node.
+node_modules/onnxruntime-web:
+	@if command -v npm > /dev/null; then \
+	  npm install --prefix . --no-save --no-package-lock --no-audit --no-fund --silent onnxruntime-web@1.30.0; \
+	else \
+	  echo "npm is not installed: tests of onnxruntime-web are skipped."; \
+	fi
 
 # Triton's interpreter and its compiler run without a GPU.
 $(VENV)/.installed-nightly: $(VENV)/.installed-test

@@ -430,7 +430,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"runtime": "tvm"}, "runtime='tvm' is unknown. Choose 'onnxruntime'"),
+        (
+            {"runtime": "tvm"},
+            "runtime='tvm' is unknown. Choose one of onnxruntime, .*onnx-reference, openvino, tract, onnxruntime-web, .*all",
+        ),
         ({"inputs": INPUTS[:, :, :2]}, r"inputs have shape \(6, 20, 2\); this network takes \(6, B, 3\)"),
         ({"inputs": INPUTS[:, :0]}, "an empty batch"),
         ({"inputs": INPUTS / 100}, "not on the grid of Q1.6"),

@@ -12,6 +12,7 @@ from qleaky.errors import ArtefactError, InputError
 from qleaky.integer import LayerBounds
 from qleaky.verification.compare import Comparison
 from qleaky.verification.coverage import Approach, Count, LayerCoverage
+from qleaky.verification.operation import Operation
 
 VERSION = 2
 LONGEST_MESSAGE = 200
@@ -23,13 +24,21 @@ DAMAGE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowErro
 
 
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way of running the artefact, and what came of it."""
+    """One way of running the artefact, and what came of it; ``assigned`` are nodes by provider, where they are known."""
 
     runtime: str
     optimized: bool
     threads: Count
     batch: Count
     comparison: Comparison
+    assigned: dict[str, Count] | None = None
+
+
+class NotRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A runtime that was asked for and has no verdict, or none for some of its settings, and why."""
+
+    runtime: str
+    reason: str
 
 
 class CheckedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,7 +77,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``bounds`` are those of the proof, ``approached`` how closely these samples came to them, ``coverage`` what they made each
     layer do, ``digests`` what the reference computed of them. ``reasons`` say why a verdict is no theorem, ``notes`` what else
-    to know. ``target`` is the device profile that was asked for.
+    to know. ``target`` is the device profile that was asked for. ``not_run`` are runtimes without a verdict, ``operations``
+    those by which a runtime differs from ONNX Runtime without optimisation, where they were found.
     """
 
     verdict: Verdict
@@ -87,6 +97,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     coverage: tuple[LayerCoverage, ...]
     digests: tuple[StepDigests, ...]
     runs: tuple[Run, ...]
+    not_run: tuple[NotRun, ...] = ()
+    operations: tuple[Operation, ...] = ()
     torch: Comparison | None
     versions: dict[str, str]
     version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
@@ -148,6 +160,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             found.append(f"its comparison does not bear out torch's verdict {self.torch_verdict!r}")
         if self.verdict != weaker(self.artefact_verdict, self.torch_verdict):
             found.append(f"its verdict {self.verdict!r} is not the weaker of its two")
+        differing = {run.runtime for run in self.runs if run.comparison.mismatches}
+        if any(operation.runtime not in differing for operation in self.operations):
+            found.append("it names an operation of a runtime that does not differ")
         if self.verdict == "proved" and self.reasons:
             found.append("it is proved, but gives reasons why it is not")
         if not self.artefacts:

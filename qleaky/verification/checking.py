@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,10 +15,13 @@ from qleaky.export import twin
 from qleaky.export.artefact import Options, emit
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.verification.certificate import Run
+from qleaky.verification.differing import operations_of
 from qleaky.verification.expected import Expected, Network, choose, reference
 from qleaky.verification.history import STEPS, with_history
 from qleaky.verification.report import Report, report_on
-from qleaky.verification.running import runs_of
+from qleaky.verification.running import Check, Ran, runs_of
+from qleaky.verification.runtimes.protocol import Runtime
+from qleaky.verification.runtimes.registry import Choice, chosen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +31,7 @@ def verify(
     artefact: str | os.PathLike[str],
     network: Network,
     inputs: Any = None,
-    runtime: str = "onnxruntime",
+    runtime: Choice | Sequence[Choice] = "onnxruntime",
     module: nn.Module | None = None,
     progress: Callable[[str], None] | None = None,
     *,
@@ -46,7 +49,9 @@ def verify(
         network: the contract it was exported from. A FloatNetwork's reference is ``module`` run by torch, or without one
             the golden vectors recorded when it was lowered.
         inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.vectors.vectors`, or golden ones.
-        runtime: "onnxruntime".
+        runtime: one or several of "onnxruntime", "onnxruntime:<execution provider>", "onnx-reference", "openvino", "tract",
+            "onnxruntime-web", plug-ins' names and Runtime objects; "all" are those that are installed (docs/runtimes.md).
+            One that does not run the artefact is an error, and of several is named in ``report.not_run``.
         module: the torch network: its own evaluation is compared with the reference too. It must be the network that was
             lowered, which is checked by lowering it again.
         progress: called with a line of text before each run.
@@ -56,23 +61,32 @@ def verify(
     Raises:
         ArtefactError: a file that is damaged, or was not exported from ``network``.
         InputError: inputs that the network cannot take, a sample that there is not, or an unknown runtime.
+        MissingDependencyError: a runtime's package is not installed.
     """
     if not isinstance(network, IntegerNetwork | FloatNetwork):
         raise InputError(f"verify: network is a {type(network).__name__}; pass the contract from qleaky.lower or a load.")
-    if runtime != "onnxruntime":
-        raise InputError(f"runtime={runtime!r} is unknown. Choose 'onnxruntime'.")
+    runtimes = chosen(runtime)
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
     samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
     expected = reference(network, samples, module)
     artefact_reasons = _artefact_reasons(network, model, str(artefact))
-    try:
-        runs = tuple(runs_of(data, model, network, samples.codes, expected.recording, progress or (lambda _: None)))
-    except (ValueError, TypeError, AttributeError) as error:  # a changed graph may give anything
-        raise ArtefactError(f"{artefact} does not run as the contract does: {error} Export it again.") from error
-    runs = with_history(runs, model, network, samples.codes, expected.recording, STEPS if sample is None else None)
-    return report_on(data, model, network, expected, _numbered(runs, expected), artefact_reasons)
+    check = Check(str(artefact), data, model, network, samples.codes, expected.recording)
+    ran = runs_of(check, runtimes, progress or (lambda _: None))
+    runs = with_history(ran.runs, check, runtimes, STEPS if sample is None else None)
+    ran = ran._replace(runs=_numbered(runs, expected), operations=operations_of(check, runtimes, runs))
+    return report_on(data, model, network, expected, ran, artefact_reasons + _runtime_reasons(runtimes, ran))
+
+
+def _runtime_reasons(runtimes: Sequence[Runtime], ran: Ran) -> tuple[str, ...]:
+    """The theorem speaks of operators as ONNX defines them: of some runtimes it is not known that they compute them so."""
+    names = {run.runtime for run in ran.runs}
+    return tuple(
+        f"that runtime {each.name!r} computes every operator as ONNX defines it is measured, not known."
+        for each in runtimes
+        if not each.exact and each.name in names
+    )
 
 
 def _numbered(runs: Iterable[Run], expected: Expected) -> tuple[Run, ...]:

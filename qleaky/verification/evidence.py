@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,22 @@ from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.reference.recording import Recording
 from qleaky.verification.activity import Activity, activity
+from qleaky.verification.certificate import Run
 from qleaky.verification.digests import vectors_digest
 from qleaky.verification.divergence import Divergence
 from qleaky.verification.expected import Samples, choose, reference
 from qleaky.verification.probing import ProbedRunner
 from qleaky.verification.report import Report
+from qleaky.verification.running import loaded
+from qleaky.verification.runtimes.protocol import Setting
+from qleaky.verification.runtimes.registry import Choice, chosen
 
 if TYPE_CHECKING:
     from torch import nn
 
 Network = IntegerNetwork | FloatNetwork
 Array = NDArray[Any]
-REFERENCE, RUNTIME, TORCH = "reference", "ONNX Runtime", "torch"
+REFERENCE, TORCH = "reference", "torch"
 TYPICAL = ("given", "random")
 
 
@@ -73,13 +78,14 @@ def collect(
     report: Report,
     *,
     inputs: Any = None,
+    runtime: Choice | Sequence[Choice] = "onnxruntime",
     module: nn.Module | None = None,
     adversarial: bool | None = None,
     sample: int | None = None,
 ) -> Evidence:
     """Run the reference on the inputs of a check, and one sample of them in the runtime and in torch.
 
-    That is the sample of the first divergence, run as the run that diverged; where nothing differs, that of the given inputs
+    That is the sample of the first divergence, run as in the run that diverged; where nothing differs, that of the given inputs
     (or of the random vectors) which has the median number of spikes. Activity is counted over the given inputs, where there are
     some, else over all vectors.
 
@@ -87,7 +93,8 @@ def collect(
         model: the bytes of the artefact.
         network: the contract.
         report: what :func:`~qleaky.verification.verify` said of them.
-        inputs: as ``verify`` took them, as the three below.
+        inputs: as ``verify`` took them, as the four below.
+        runtime: what it ran in.
         module: the torch network, if its own evaluation is to be shown too.
         adversarial: whether adversarial vectors ran behind the inputs.
         sample: the one that ran alone.
@@ -102,7 +109,9 @@ def collect(
     recording = reference(network, samples, module if isinstance(network, FloatNetwork) else None).recording
     divergence, got_by = _diverged(report)
     place = _chosen(samples, recording, divergence)
-    runs = _runs(network, _runner(parsed, network, report), samples, recording, place=place, module=module)
+    run = next((each for each in report.runs if each.comparison.first_divergence is not None), report.runs[-1])
+    got = _runner(parsed, network, run, runtime).record(pick(network.inputs, samples.codes, np.array([place])))[0]
+    runs = _runs(network, {label(run.runtime): got}, samples, recording, place=place, module=module)
     shown = Sample(samples.first + place, _codes(network, samples, place), runs, tuple(_neurons(runs, divergence)))
     return Evidence(
         carried=_carried(parsed),
@@ -129,18 +138,25 @@ def _diverged(report: Report) -> tuple[Divergence | None, str | None]:
     """The first divergence, and which run had it."""
     for run in report.runs:
         if (found := run.comparison.first_divergence) is not None:
-            return found, RUNTIME if run.runtime == "onnxruntime" else run.runtime
+            return found, label(run.runtime)
     if report.torch is not None and report.torch.first_divergence is not None:
         return report.torch.first_divergence, TORCH
     return None, None
 
 
-def _runner(model: Any, network: Network, report: Report) -> ProbedRunner:
-    """ONNX Runtime at the settings of its first run that diverged, else as it is by default."""
-    for run in report.runs:
-        if run.comparison.first_divergence is not None and run.runtime == "onnxruntime":
-            return ProbedRunner(model, network, optimize=run.optimized, threads=run.threads)
-    return ProbedRunner(model, network)
+def label(runtime: str) -> str:
+    """What a runtime is called on the page."""
+    return "ONNX Runtime" if runtime == "onnxruntime" else runtime
+
+
+def _runner(model: Any, network: Network, run: Run, runtime: Choice | Sequence[Choice]) -> ProbedRunner:
+    """The artefact in the runtime and at the settings of a run."""
+    found = next((each for each in chosen(runtime) if each.name == run.runtime), None)
+    if found is None:
+        raise InputError(
+            f"the check ran in {run.runtime!r}, which is not among the runtimes given. Pass runtime as verify took it."
+        )
+    return ProbedRunner(model, network, functools.partial(loaded, found, Setting(run.optimized, run.threads)))
 
 
 def _chosen(samples: Samples, recording: Recording, divergence: Divergence | None) -> int:
@@ -161,7 +177,7 @@ def _codes(network: Network, samples: Samples, place: int) -> dict[str, Array]:
 
 def _runs(
     network: Network,
-    runner: ProbedRunner,
+    got: dict[str, Recording],
     samples: Samples,
     recording: Recording,
     *,
@@ -170,7 +186,7 @@ def _runs(
 ) -> dict[str, Recording]:
     picked = pick(network.inputs, samples.codes, np.array([place]))
     floats = isinstance(network, FloatNetwork)
-    runs = {TORCH if floats else REFERENCE: part(recording, slice(place, place + 1)), RUNTIME: runner.record(picked)[0]}
+    runs = {TORCH if floats else REFERENCE: part(recording, slice(place, place + 1)), **got}
     if module is not None and not floats:
         from qleaky.verification.torch_module import run_module
 

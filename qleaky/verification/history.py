@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,40 +10,37 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.errors import QleakyError
 from qleaky.integer import IntegerNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.reference import Recording, Stepper
 from qleaky.verification.certificate import Run
 from qleaky.verification.compare import Comparison
 from qleaky.verification.divergence import Divergence, HistoryStep, Number, Term, worded
-from qleaky.verification.expected import Codes, Network
+from qleaky.verification.expected import Codes, Network, sample_count
 from qleaky.verification.influence import addends
 from qleaky.verification.probing import ProbedRunner
+from qleaky.verification.running import Check, loaded
+from qleaky.verification.runtimes.protocol import Runtime, Setting
 
 STEPS = 8
 TERMS = 8
 Element = tuple[int, ...]
 
 
-def with_history(
-    runs: Sequence[Run], model: Any, network: Network, codes: Codes, recording: Recording, most: int | None = STEPS
-) -> tuple[Run, ...]:
+def with_history(runs: Sequence[Run], check: Check, runtimes: Sequence[Runtime], most: int | None = STEPS) -> tuple[Run, ...]:
     """The runs, with the story of the first divergence of a state: its sample runs once more, through the probe twin.
 
     Args:
         runs: what was compared.
-        model: the artefact.
-        network: its contract.
-        codes: the inputs of the runs.
-        recording: what was expected of them.
+        check: the artefact, its contract, the inputs of the runs, and what was expected of them.
+        runtimes: that they ran in.
         most: how many steps to tell; None tells all from the first.
     """
     for place, run in enumerate(runs):
         found = run.comparison.first_divergence
         if found is not None and found.kind != "out":
-            got = _repeated(run, model, network, codes, found.sample)
-            told = tell(found, network, codes, recording, got=got, most=most)
+            got = _repeated(run, check, runtimes, found.sample)
+            told = tell(found, check.network, check.codes, check.reference, got=got, most=most)
             comparison = msgspec.structs.replace(run.comparison, first_divergence=told)
             return (*runs[:place], msgspec.structs.replace(run, comparison=comparison), *runs[place + 1 :])
     return tuple(runs)
@@ -82,17 +80,17 @@ def told(comparison: Comparison, network: Network, codes: Codes, recording: Reco
     return msgspec.structs.replace(comparison, first_divergence=story)
 
 
-def _repeated(run: Run, model: Any, network: Network, codes: Codes, sample: int) -> Recording | None:
-    """What the artefact makes of one sample, at the settings of a run; None where that cannot be had."""
-    if run.runtime != "onnxruntime":
+def _repeated(run: Run, check: Check, runtimes: Sequence[Runtime], sample: int) -> Recording | None:
+    """What the artefact makes of one sample, in the runtime and at the settings of a run; None where that cannot be had."""
+    runtime = next((each for each in runtimes if each.name == run.runtime), None)
+    if runtime is None:
         return None
-    first = network.inputs[0]
-    count = codes[first.name].shape[1 if first.time == "sequence" else 0]
-    picked = np.full(run.batch, sample % count)
+    picked = np.full(run.batch, sample % sample_count(check.network, check.codes))
+    load = functools.partial(loaded, runtime, Setting(run.optimized, run.threads))
     try:
-        runner = ProbedRunner(model, network, optimize=run.optimized, threads=run.threads)
-        return runner.record(pick(network.inputs, codes, picked))[0]
-    except (QleakyError, ValueError, TypeError, AttributeError):  # it ran before; what it does now is told no story
+        runner = ProbedRunner(check.model, check.network, load)
+        return runner.record(pick(check.network.inputs, check.codes, picked))[0]
+    except Exception:  # it ran before, in whatever runtime; what it does now is told no story
         return None
 
 

@@ -1,8 +1,9 @@
-"""Every spike and membrane that an artefact computes in ONNX Runtime, through its probe twin."""
+"""Every spike and membrane that an artefact computes in a runtime, through its probe twin."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,23 @@ from qleaky.verification.runners import Runner
 Arrays = dict[str, NDArray[Any]]
 
 
+class WholeRunner(Protocol):
+    """What runs whole sequences: a :class:`qleaky.Runner`, or another runtime's."""
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """All outputs for whole sequences, by name."""
+
+
 class ProbedRunner:
-    """Runs the twin of ``model``; settings as :class:`Runner`'s.
+    """Runs the twin of ``model`` in what ``load`` makes of its bytes, by default a :class:`qleaky.Runner`.
 
     Raises:
         ArtefactError: the graph does not hold the network's spikes and membranes.
     """
 
-    def __init__(self, model: Any, network: IntegerNetwork | FloatNetwork, **settings: Any) -> None:
+    def __init__(
+        self, model: Any, network: IntegerNetwork | FloatNetwork, load: Callable[[bytes], WholeRunner] = Runner
+    ) -> None:
         self._network = network
         form = twin.metadata(model).get("qleaky.form", "unrolled")
         self._offsets = twin.membrane_offsets(model)
@@ -30,7 +40,7 @@ class ProbedRunner:
             lif.name: ("mem", "syn", "spk") if getattr(lif, "synapse", None) else ("mem", "spk") for lif in network.lif_layers
         }
         data, self._probes = twin.with_probes(model, kinds, form, network.num_steps)
-        self._runner = Runner(data, **settings)
+        self._runner = load(data)
 
     def record(self, inputs: Any) -> tuple[Recording, Arrays]:
         """Every spike and state (T, B, ...) of every layer, and the shipped outputs as the twin computes them."""

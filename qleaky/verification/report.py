@@ -14,13 +14,14 @@ from qleaky._version import VERSION
 from qleaky.export import twin
 from qleaky.integer import IntegerNetwork, LayerBounds
 from qleaky.integer.graph import samples as pick
-from qleaky.verification.certificate import Certificate, CheckedFile, Run, StepDigests, VectorsRun, Verdict, weaker
+from qleaky.verification.certificate import Certificate, CheckedFile, NotRun, Run, StepDigests, VectorsRun, Verdict, weaker
 from qleaky.verification.compare import Comparison
 from qleaky.verification.coverage import Approach, LayerCoverage, coverage, recorded_coverage
 from qleaky.verification.digests import step_digests, vectors_digest
 from qleaky.verification.divergence import Divergence
 from qleaky.verification.expected import Expected, Network, sample_count
-from qleaky.verification.runners import versions
+from qleaky.verification.operation import Operation
+from qleaky.verification.running import Ran
 from qleaky.verification.sentences import lines
 
 
@@ -30,7 +31,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ``artefact_verdict``: the artefact computes the contract. ``torch_verdict``: so does the torch network (None where no
     module was given). Each is "proved" (a theorem, and no difference in this run), "measured" (no theorem, no difference in
     this run) or "differs"; ``verdict`` is the weaker of the two. ``runs`` are the artefact's, ``torch`` is the comparison of
-    the torch network's own evaluation.
+    the torch network's own evaluation. ``not_run`` names runtimes that gave no verdict, ``operations`` what runtimes that
+    differ compute otherwise than ONNX Runtime without optimisation, where it can be found.
 
     ``vectors`` say which samples ran, ``coverage`` what they made each layer do, ``approached`` how close they came to the
     proof's ``bounds``; ``digests`` are of what the reference computed. ``reasons`` stand against a proof, ``notes`` do not.
@@ -41,6 +43,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     artefact_verdict: Verdict
     torch_verdict: Verdict | None
     runs: tuple[Run, ...]
+    not_run: tuple[NotRun, ...] = ()
+    operations: tuple[Operation, ...] = ()
     torch: Comparison | None
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -54,13 +58,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     coverage: tuple[LayerCoverage, ...]
     digests: tuple[StepDigests, ...]
     target: str | None = None
+    runtime_versions: dict[str, str]
 
     def certificate(self) -> Certificate:
         """The report as a certificate, with the versions it was made by."""
-        return Certificate(
-            **{name: getattr(self, name) for name in self.__struct_fields__},
-            versions={"qleaky": VERSION, "onnx": onnx.__version__, **versions()},
-        )
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "runtime_versions"}
+        return Certificate(**fields, versions={"qleaky": VERSION, "onnx": onnx.__version__, **self.runtime_versions})
+
+    @property
+    def by_runtime(self) -> dict[str, Comparison]:
+        """All runs of each runtime together."""
+        found: dict[str, Comparison] = {}
+        for each in self.runs:
+            found[each.runtime] = found.get(each.runtime, Comparison()) + each.comparison
+        return found
 
     @property
     def artefact_sha256(self) -> str:
@@ -105,12 +116,10 @@ def verdict(comparison: Comparison, reasons: tuple[str, ...]) -> Verdict:
     return "differs" if comparison.mismatches else "measured" if reasons else "proved"
 
 
-def report_on(
-    data: bytes, model: Any, network: Network, expected: Expected, runs: tuple[Run, ...], reasons: tuple[str, ...]
-) -> Report:
+def report_on(data: bytes, model: Any, network: Network, expected: Expected, ran: Ran, reasons: tuple[str, ...]) -> Report:
     """Everything that is said of an artefact, once it has run."""
     codes, recording = expected.samples.codes, expected.recording
-    artefact_verdict = verdict(sum((r.comparison for r in runs), Comparison()), reasons)
+    artefact_verdict = verdict(sum((r.comparison for r in ran.runs), Comparison()), reasons)
     torch_verdict = None if expected.torch is None else verdict(expected.torch, expected.torch_reasons)
     covered, approached = (
         coverage(network, codes) if isinstance(network, IntegerNetwork) else (recorded_coverage(network, recording), ())
@@ -120,7 +129,10 @@ def report_on(
         verdict=weaker(artefact_verdict, torch_verdict),
         artefact_verdict=artefact_verdict,
         torch_verdict=torch_verdict,
-        runs=runs,
+        runs=ran.runs,
+        not_run=ran.not_run,
+        operations=ran.operations,
+        runtime_versions=ran.versions,
         torch=expected.torch,
         reasons=reasons + expected.torch_reasons,
         notes=expected.notes,

@@ -11,13 +11,46 @@ from numpy.typing import NDArray
 
 from qleaky._files import read_file
 from qleaky.errors import ArtefactError, InputError, UsageError
+from qleaky.export.graph import TIME
 from qleaky.export.twin import count_nodes
 from qleaky.fixed import as_array
+from qleaky.integer.graph import MAX_STEPS
+from qleaky.verification.runtimes.profile import Profile
 from qleaky.verification.stepping import StepLoop
 
 MANY_NODES = 1_000
+CPU = "CPUExecutionProvider"
+# Sums in full float32, which the bounds presuppose: CUDA's products are in TF32 unless told so.
+PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 Arrays = dict[str, NDArray[Any]]
 Decoded = TypeVar("Decoded")
+
+
+def session_options(optimize: bool, threads: int) -> Any:
+    """Options of a session with graph optimisation, all or none, and a number of intra-op threads."""
+    options = ort.SessionOptions()
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return options
+
+
+def open_session(data: bytes, where: str, options: Any, provider: str = CPU) -> Any:
+    """A session of one provider, and the CPU's for what it does not take.
+
+    Raises:
+        ArtefactError: ONNX Runtime cannot load it.
+    """
+    providers = [(provider, PROVIDER_OPTIONS.get(provider, {}))] if provider != CPU else []
+    try:
+        # The buffer-reuse planner of ONNX Runtime is quadratic in the number of nodes.
+        options.enable_mem_reuse = count_nodes(data, where) < MANY_NODES
+        return ort.InferenceSession(data, options, providers=[*providers, CPU])
+    except ArtefactError:
+        raise
+    except Exception as error:  # onnxruntime raises its own unrelated types
+        raise ArtefactError(f"ONNX Runtime cannot load {where}: {str(error).splitlines()[0][:200]}.") from error
 
 
 class Runner:
@@ -27,32 +60,32 @@ class Runner:
         artefact: path or bytes.
         optimize: graph optimisation, all or none.
         threads: intra-op threads.
+        provider: the execution provider; what it does not take, ONNX Runtime gives to its CPU provider. After the first run
+            :attr:`assigned` says how many nodes each of them really computed.
 
     Raises:
         ArtefactError: ONNX Runtime cannot load it.
     """
 
-    def __init__(self, artefact: str | os.PathLike[str] | bytes, *, optimize: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self,
+        artefact: str | os.PathLike[str] | bytes,
+        *,
+        optimize: bool = True,
+        threads: int = 1,
+        provider: str = CPU,
+    ) -> None:
         data = artefact if isinstance(artefact, bytes) else read_file(artefact, "ONNX file")
         where = "the model" if isinstance(artefact, bytes) else str(artefact)
-        options = ort.SessionOptions()
-        levels = ort.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        try:
-            # The buffer-reuse planner of ONNX Runtime is quadratic in the number of nodes.
-            options.enable_mem_reuse = count_nodes(data, where) < MANY_NODES
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except ArtefactError:
-            raise
-        except Exception as error:  # onnxruntime raises its own unrelated types
-            raise ArtefactError(f"ONNX Runtime cannot load {where}: {str(error).splitlines()[0][:200]}.") from error
+        self.assigned: dict[str, int] | None = None
+        options = session_options(optimize, threads)
+        self._profile = None if provider == CPU else Profile(options)
+        self._session = open_session(data, where, options, provider)
         metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self.form = metadata.get("qleaky.form", "")
-        self._times = {name: time for name, (_, time) in _decoded(metadata, "inputs", dict[str, tuple[str, str]]).items()}
-        self._num_steps = max(_decoded(metadata, "num_steps", int), 1)
-        self._sequences = _decoded(metadata, "sequences", list[str])
+        self._times = {name: time for name, (_, time) in decoded(metadata, "inputs", dict[str, tuple[str, str]]).items()}
+        self._num_steps = max(decoded(metadata, "num_steps", int), 1)
+        self._sequences = decoded(metadata, "sequences", list[str])
         self._loop = self._step_loop()
         names = [output.name for output in self._session.get_outputs()]
         self.outputs = names if self._loop is None else self._loop.whole_names
@@ -125,6 +158,7 @@ class Runner:
         lengths = {name: arrays[name].shape[0] if arrays[name].ndim else 0 for name in moving}
         if len(set(lengths.values())) > 1 or 0 in lengths.values():
             raise InputError(f"inputs have {lengths} steps; pass (T, batch, ...) with the same T >= 1 for all.")
+        _check_steps(lengths)
         steps = next(iter(lengths.values()), self._num_steps)
         found = [
             self._checked(arrays, lambda t=t: loop.step({n: a[t] if n in moving else a for n, a in arrays.items()}))
@@ -142,10 +176,14 @@ class Runner:
         for axis, found in lengths.items():
             if len(set(found.values())) > 1:
                 raise InputError(f"inputs have {found} along the axis {axis!r}; it must have the same length in all of them.")
+        _check_steps(lengths.get(TIME, {}))
 
     def _checked(self, arrays: Arrays, action: Any) -> Any:
         try:
-            return action()
+            found = action()
+            if self._profile is not None:
+                self.assigned, self._profile = self._profile.end(self._session), None
+            return found
         except InputError:
             raise
         except Exception as error:  # onnxruntime raises its own unrelated types
@@ -157,7 +195,14 @@ class Runner:
             ) from error
 
 
-def _decoded(metadata: dict[str, str], key: str, kind: type[Decoded]) -> Decoded:
+def _check_steps(lengths: dict[str, int]) -> None:
+    """Sums over time hold what MAX_STEPS can add up to."""
+    for name, length in lengths.items():
+        if length > MAX_STEPS:
+            raise InputError(f"{name} has {length:,} time steps; a graph of qleaky's runs for 1 to {MAX_STEPS:,}. Pass fewer.")
+
+
+def decoded(metadata: dict[str, str], key: str, kind: type[Decoded]) -> Decoded:
     """A part of a file's metadata; empty where the file has none of the kind."""
     try:
         return msgspec.json.decode(metadata.get(f"qleaky.{key}", ""), type=kind)
@@ -168,3 +213,8 @@ def _decoded(metadata: dict[str, str], key: str, kind: type[Decoded]) -> Decoded
 def versions() -> dict[str, str]:
     """Versions of the runtime, for certificates."""
     return {"onnxruntime": str(ort.__version__)}
+
+
+def providers() -> list[str]:
+    """Execution providers of the installed ONNX Runtime."""
+    return list(ort.get_available_providers())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from qleaky.verification.certificate import VectorsRun, Verdict
+from qleaky.verification.certificate import NotRun, VectorsRun, Verdict
 from qleaky.verification.compare import Comparison
 from qleaky.verification.coverage import LayerCoverage
 from qleaky.verification.divergence import Divergence, history_table
+from qleaky.verification.operation import Operation
 
 
 class Told(Protocol):
@@ -31,6 +32,12 @@ class Told(Protocol):
     @property
     def reasons(self) -> Sequence[str]: ...  # noqa: D102
     @property
+    def by_runtime(self) -> Mapping[str, Comparison]: ...  # noqa: D102
+    @property
+    def operations(self) -> Sequence[Operation]: ...  # noqa: D102
+    @property
+    def not_run(self) -> Sequence[NotRun]: ...  # noqa: D102
+    @property
     def notes(self) -> Sequence[str]: ...  # noqa: D102
 
 
@@ -43,6 +50,19 @@ def lines(report: Told) -> Iterator[str]:
     yield from (f"  note: {note}" for note in report.notes)
     if (found := report.total.first_divergence) is not None:
         yield from _divergence(found)
+    yield from _runtimes(report)
+
+
+def _runtimes(report: Told) -> Iterator[str]:
+    """What each of several runtimes did, which operation differs, and what has no verdict."""
+    found = report.by_runtime
+    for name, each in found.items() if len(found) > 1 or report.not_run else ():
+        place = f"; first {each.first_divergence}" if each.mismatches else ""
+        yield f"  {name}: {each.compared:,} numbers compared, {each.mismatches:,} differ{place}"
+    for operation in report.operations:
+        yield f"  {operation.runtime} computes another number: {operation}"
+    for missing in report.not_run:
+        yield f"  {missing.runtime}: no verdict: {missing.reason}"
 
 
 def _divergence(found: Divergence) -> Iterator[str]:

@@ -44,7 +44,7 @@ class StepLoop:
     @property
     def whole_names(self) -> list[str]:
         """The outputs of :meth:`whole`."""
-        return [*self.outputs, *(_final(name) for name in self._states if _final(name))]
+        return [*self.outputs, *(final_name(name) for name in self._states if final_name(name))]
 
     def reset(self) -> None:
         """Forget the states and the batch size."""
@@ -74,14 +74,7 @@ class StepLoop:
 
     def whole(self, steps: list[Arrays]) -> Arrays:
         """What a graph of the whole sequence gives: readouts after the last step, spikes and probes of all, final states."""
-        last, found = steps[-1], {}
-        for name in self.outputs:
-            every = name in self._sequences or name.endswith((".spk", "/spk", "/mem", "/syn"))
-            found[name] = np.stack([step[name] for step in steps]) if every else last[name]
-        for name in self._states:
-            if _final(name):
-                found[_final(name)] = last[f"{name}.next"]
-        return found
+        return whole_sequence(steps, self.outputs, self._states, self._sequences)
 
     def _check(self, name: str, array: NDArray[Any]) -> None:
         value = self._given[name]
@@ -114,7 +107,18 @@ class StepLoop:
         return binding
 
 
-def _final(name: str) -> str:
+def whole_sequence(
+    steps: list[Arrays], outputs: Collection[str], states: Collection[str], sequences: Collection[str]
+) -> Arrays:
+    """The outputs of all steps as a graph of the whole sequence names and stacks them."""
+    last, found = steps[-1], {}
+    for name in outputs:
+        every = name in sequences or name.endswith((".spk", "/spk", "/mem", "/syn"))
+        found[name] = np.stack([step[name] for step in steps]) if every else last[name]
+    return found | {final_name(name): last[f"{name}.next"] for name in states if final_name(name)}
+
+
+def final_name(name: str) -> str:
     """The name under which a state leaves a graph of the whole sequence; none for those of delays and sums."""
     layer, _, kind = name.rpartition(".")
     return f"{layer}.final_{kind}" if kind in ("mem", "syn") else ""
