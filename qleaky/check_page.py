@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.report import html_report
 from qleaky.verification.evidence import collect
 from qleaky.verification.report import Report
+from qleaky.verification.runtimes.registry import Choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +27,7 @@ def write_page(
     *,
     artefact: str | os.PathLike[str],
     inputs: Any = None,
+    runtime: Choice | Sequence[Choice] = "onnxruntime",
     module: nn.Module | None = None,
     adversarial: bool | None = None,
     sample: int | None = None,
@@ -41,5 +44,6 @@ def write_page(
     data = read_file(artefact, "ONNX file")
     if hashlib.sha256(data).hexdigest() != report.artefact_sha256:
         raise ArtefactError(f"{artefact} has changed since it was checked; check it again.")
-    evidence = collect(data, network, report, inputs=inputs, module=module, adversarial=adversarial, sample=sample)
+    how: dict[str, Any] = {"module": module, "adversarial": adversarial, "sample": sample}
+    evidence = collect(data, network, report, inputs=inputs, runtime=runtime, **how)
     write_atomically(path, html_report(report, network, evidence, Path(artefact).name).encode())

@@ -221,7 +221,9 @@ class Bundle:
             raise BadInput("manifest.json is not that of a qleaky bundle.")
         version = value.get("version")
         if type(version) is int and version > VERSION:
-            raise BadInput(f"manifest.json has version {version}, this validate.py reads {VERSION}: take the one of that bundle.")
+            raise BadInput(
+                f"manifest.json has version {version}, this validate.py reads {VERSION}: take the one of that bundle."
+            )
         problem = MANIFEST(value)
         if problem:
             raise BadInput(f"manifest.json is damaged: {shown(problem, 300)}.")
@@ -294,7 +296,9 @@ class Bundle:
         said = self.manifest["files"][name]
         data = self._read(name, said["bytes"])
         if len(data) != said["bytes"] or hashlib.sha256(data).hexdigest() != said["sha256"]:
-            raise BadInput(f"{shown(name)} is not the file that the manifest describes: its SHA-256 is another. Get the bundle again.")
+            raise BadInput(
+                f"{shown(name)} is not the file that the manifest describes: its SHA-256 is another. Get the bundle again."
+            )
         return data
 
     def array(self, name, dtype, shape):
@@ -464,7 +468,9 @@ class Graph:
         made |= {s["output"] for s in self.artefact["steps"] or []}
         made |= {name for p in self.artefact["probes"] for name in p["outputs"]} if twin else set()
         if set(session.inputs) != wanted or not made <= set(session.outputs):
-            raise BadInput(f"{shown(self.artefact['model'])} has other inputs or outputs than the manifest says. Get the bundle again.")
+            raise BadInput(
+                f"{shown(self.artefact['model'])} has other inputs or outputs than the manifest says. Get the bundle again."
+            )
         return session
 
     def run(self, session, inputs, tell=lambda done: None):
@@ -498,7 +504,9 @@ class Graph:
         try:
             values = (np.concatenate(pieces) if len(pieces) > 1 else pieces[0]).reshape(shape)
         except ValueError:
-            raise NoVerdict(f"the graph gives another number of codes for layer '{shown(probe['layer'])}' than it has") from None
+            raise NoVerdict(
+                f"the graph gives another number of codes for layer '{shown(probe['layer'])}' than it has"
+            ) from None
         return codes_of(values, self.bundle.floats, probe["offset"])
 
     def outputs(self, found):
@@ -549,7 +557,7 @@ def codes_of(values, floats, offset=0):
 
 def payload(codes):
     """What is digested of codes: int32, little-endian; codes that no int32 holds in a way that equals none."""
-    inside = codes.size == 0 or (-(1 << 31) <= codes.min() and codes.max() < 1 << 31)
+    inside = codes.size == 0 or (codes.min() >= -(1 << 31) and codes.max() < 1 << 31)
     return codes.astype("<i4" if inside else "<i8").tobytes()
 
 
@@ -567,7 +575,11 @@ def digests_of(layer, kind, codes, first_step=0):
 def step_digests(digests):
     """For each layer, kind and step the SHA-256 of the samples' digests, in order."""
     return [
-        {"layer": layer, "kind": kind, "steps": [hashlib.sha256(np.ascontiguousarray(step).tobytes()).hexdigest() for step in found]}
+        {
+            "layer": layer,
+            "kind": kind,
+            "steps": [hashlib.sha256(np.ascontiguousarray(step).tobytes()).hexdigest() for step in found],
+        }
         for (layer, kind), found in digests.items()
     ]
 
@@ -575,7 +587,9 @@ def step_digests(digests):
 def output_digests(entries, outputs):
     """SHA-256 of every output's codes: little-endian int64, or of float32 its bits as int32."""
     kinds = {e["name"]: "<i4" if e["dtype"] == "float32" else "<i8" for e in entries}
-    return {n: hashlib.sha256(np.ascontiguousarray(codes).astype(kinds[n]).tobytes()).hexdigest() for n, codes in outputs.items()}
+    return {
+        n: hashlib.sha256(np.ascontiguousarray(codes).astype(kinds[n]).tobytes()).hexdigest() for n, codes in outputs.items()
+    }
 
 
 def nonce_inputs(manifest, nonce):
@@ -770,7 +784,9 @@ class Check:
             raise NoVerdict(f"ONNX Runtime's profile cannot be read: {first_line(error)}") from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        nodes = {(e["args"]["provider"], e["name"]) for e in events if e.get("cat") == "Node" and e.get("args", {}).get("provider")}
+        nodes = {
+            (e["args"]["provider"], e["name"]) for e in events if e.get("cat") == "Node" and e.get("args", {}).get("provider")
+        }
         return {p: sum(provider == p for provider, _ in nodes) for p in sorted({provider for provider, _ in nodes})}
 
     def _latency(self, session, feeds):
@@ -868,7 +884,9 @@ def write_atomically(path, data):
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise BadInput(f"{shown(path)} cannot be written: {error.strerror or error}. Choose another with --report FILE.") from None
+        raise BadInput(
+            f"{shown(path)} cannot be written: {error.strerror or error}. Choose another with --report FILE."
+        ) from None
     finally:
         if temporary is not None:
             os.unlink(temporary)
@@ -906,8 +924,12 @@ def arguments(argv):
     parser.add_argument("--nonce", metavar="WORD", help="also run vectors that follow from this word, which the host gave you")
     parser.add_argument("--provider", action="append", metavar="NAME", help=f"execution provider, may be repeated ({CPU})")
     parser.add_argument("--all-providers", action="store_true", help="try every execution provider that onnxruntime has here")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads within an operator; 0: onnxruntime chooses (1)")
-    parser.add_argument("--report", default=None, metavar="FILE", help="where to write the report (report.json, in this folder)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads within an operator; 0: onnxruntime chooses (1)"
+    )
+    parser.add_argument(
+        "--report", default=None, metavar="FILE", help="where to write the report (report.json, in this folder)"
+    )
     parser.add_argument("--samples", type=int, metavar="N", help="only the first N samples")
     parser.add_argument("--quick", action="store_true", help="fewer single samples, and a short measurement of latency")
     parser.add_argument("--bundle", default=HERE, metavar="DIR", help="the unpacked bundle (the folder of this file)")
@@ -923,7 +945,9 @@ def validate(options, progress):
     """Check the files, run everything, print the verdicts, and write the report; the exit code."""
     bundle = Bundle(options.bundle)
     if options.nonce is not None and bundle.floats:
-        raise BadInput("--nonce is for networks of integers; this one has float32 numbers, whose results the host cannot recompute.")
+        raise BadInput(
+            "--nonce is for networks of integers; this one has float32 numbers, whose results the host cannot recompute."
+        )
     for i, name in enumerate(sorted(bundle.manifest["files"])):
         progress.detail(f"checking file {i + 1} of {len(bundle.manifest['files'])}")
         bundle.read(name)
@@ -965,7 +989,9 @@ def print_verdicts(bundle, report, path):
         if run["verdict"] == "no verdict":
             print(f"no verdict: {where}: {run['reason']}.")
             continue
-        print(f"{run['verdict']}: {where}: {run['numbers_compared']:,} numbers on {run['samples']} samples, {nodes}{because(run)}.")
+        print(
+            f"{run['verdict']}: {where}: {run['numbers_compared']:,} numbers on {run['samples']} samples, {nodes}{because(run)}."
+        )
         latency = run["latency_ms"]
         for what in ("inference", "step"):
             if latency[what]:

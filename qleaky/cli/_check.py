@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -56,7 +56,8 @@ def check_file(graph: str, network: str, wanted: Wanted, *, named: str) -> str:
     if wanted.html_path is not None:
         from qleaky.check_page import write_page
 
-        write_page(wanted.html_path, report, contract, artefact=graph, inputs=codes, adversarial=True, sample=wanted.sample)
+        how: dict[str, Any] = {"inputs": codes, "runtime": runtimes, "adversarial": True, "sample": wanted.sample}
+        write_page(wanted.html_path, report, contract, artefact=graph, **how)
     print_report(report)
     if report.first_divergence is not None and wanted.sample is None:
         click.echo(f"  replay it: {_replay(named, network, wanted, report.first_divergence.sample)}")

@@ -26,6 +26,14 @@ class Recording:
     outputs: dict[str, NDArray[Any]]
     synapses: dict[str, NDArray[Any]] = field(default_factory=dict)
 
+    def part(self, samples: slice) -> Recording:
+        """Some of the samples, without outputs."""
+        spikes, membranes, synapses = (
+            {name: array[:, samples] for name, array in arrays.items()}
+            for arrays in (self.spikes, self.membranes, self.synapses)
+        )
+        return Recording(spikes, membranes, {}, synapses)
+
 
 def read_out(
     network: IntegerNetwork | FloatNetwork, spikes: dict[str, NDArray[Any]], membranes: dict[str, NDArray[Any]]

@@ -32,7 +32,7 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
 
     It asks for nothing from anywhere, runs no script, and is the same for the same arguments. Names of layers and files may be
     hostile: they are escaped, and characters that would hide or turn text are written as their numbers. The same figures are
-    in it as JSON: the certificate under "certificate", what was counted under "activity".
+    in it as JSON: the certificate.
 
     Args:
         report: from :func:`~qleaky.verification.verify`.
@@ -40,7 +40,7 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
         evidence: from :func:`~qleaky.verification.evidence.collect`.
         title: what the page calls the artefact, such as its file's name.
     """
-    data = figures_json(report, evidence)
+    data = figures_json(report)
     divergence = report.first_divergence
     focus = None if divergence is None or divergence.kind == "out" else divergence.step
     page: str = (
@@ -56,13 +56,13 @@ def html_report(report: Report, network: Network, evidence: Evidence, title: str
             samples=[(sample, list(_figures(network, sample, focus))) for sample in evidence.samples],
             layers=tables.layers(network, evidence.carried),
             neurons=tables.neurons(network),
-            spiking=tables.spiking(evidence.activity),
-            synaptic=tables.synaptic(evidence.activity),
+            spiking=tables.spiking(report.activity),
+            synaptic=tables.synaptic(report.activity),
             runs=check_tables.runs(report.runs),
             vectors=check_tables.vectors(report.vectors),
             coverage=check_tables.coverage(report.coverage),
             approached=check_tables.approached(report.approached),
-            activity=evidence.activity,
+            activity=report.activity,
             integers=isinstance(network, IntegerNetwork),
             versions=report.certificate().versions,
             glossary=GLOSSARY,
@@ -86,13 +86,12 @@ def _zoom(network: Network, report: Report, evidence: Evidence) -> Zoom | None:
     return zoom(found, theta, (expected, evidence.got_by))
 
 
-def figures_json(report: Report, evidence: Evidence) -> bytes:
-    """The figures of the page, as JSON; without the digests of steps where these are too many to carry around twice."""
+def figures_json(report: Report) -> bytes:
+    """The certificate; without the digests of steps where these are too many to carry around twice."""
     certificate = report.certificate()
     if _many_digests(report):
         certificate = msgspec.structs.replace(certificate, digests=())
-    found = {"certificate": certificate, "activity": evidence.activity}
-    return msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=1) + b"\n"
+    return certificate.encode()
 
 
 def _many_digests(report: Report) -> bool:

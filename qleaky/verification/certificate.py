@@ -10,6 +10,7 @@ import msgspec
 from qleaky._files import read_file, write_atomically
 from qleaky.errors import ArtefactError, InputError
 from qleaky.integer import LayerBounds
+from qleaky.verification.activity import Activity
 from qleaky.verification.compare import Comparison
 from qleaky.verification.coverage import Approach, Count, LayerCoverage
 from qleaky.verification.operation import Operation
@@ -76,7 +77,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The result of a check, bound to the contract and the artefacts by their digests.
 
     ``bounds`` are those of the proof, ``approached`` how closely these samples came to them, ``coverage`` what they made each
-    layer do, ``digests`` what the reference computed of them. ``reasons`` say why a verdict is no theorem, ``notes`` what else
+    layer do, ``digests`` what the reference computed of them, ``activity`` how busy it was. ``reasons`` say why a verdict is no theorem, ``notes`` what else
     to know. ``target`` is the device profile that was asked for. ``not_run`` are runtimes without a verdict, ``operations``
     those by which a runtime differs from ONNX Runtime without optimisation, where they were found.
     """
@@ -96,6 +97,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     approached: tuple[Approach, ...]
     coverage: tuple[LayerCoverage, ...]
     digests: tuple[StepDigests, ...]
+    activity: Activity
     runs: tuple[Run, ...]
     not_run: tuple[NotRun, ...] = ()
     operations: tuple[Operation, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +16,22 @@ from qleaky.export import twin
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.reference.recording import Recording
-from qleaky.verification.activity import Activity, activity
+from qleaky.verification.certificate import Run
 from qleaky.verification.digests import vectors_digest
 from qleaky.verification.divergence import Divergence
 from qleaky.verification.expected import Samples, choose, reference
 from qleaky.verification.probing import ProbedRunner
 from qleaky.verification.report import Report
-from qleaky.verification.runners import Runner
+from qleaky.verification.running import loaded
+from qleaky.verification.runtimes.protocol import Setting
+from qleaky.verification.runtimes.registry import Choice, chosen
 
 if TYPE_CHECKING:
     from torch import nn
 
 Network = IntegerNetwork | FloatNetwork
 Array = NDArray[Any]
-REFERENCE, RUNTIME, TORCH = "reference", "ONNX Runtime", "torch"
+REFERENCE, TORCH = "reference", "torch"
 TYPICAL = ("given", "random")
 
 
@@ -64,7 +66,6 @@ class Evidence:
     """
 
     carried: dict[str, str]
-    activity: Activity
     samples: tuple[Sample, ...]
     got_by: str | None
 
@@ -75,13 +76,14 @@ def collect(
     report: Report,
     *,
     inputs: Any = None,
+    runtime: Choice | Sequence[Choice] = "onnxruntime",
     module: nn.Module | None = None,
     adversarial: bool | None = None,
     sample: int | None = None,
 ) -> Evidence:
     """Run the reference on the inputs of a check, and one sample of them in the runtime and in torch.
 
-    That is the sample of the first divergence, run as the run that diverged; where nothing differs, that of the given inputs
+    That is the sample of the first divergence, run as in the run that diverged; where nothing differs, that of the given inputs
     (or of the random vectors) which has the median number of spikes. Activity is counted over the given inputs, where there are
     some, else over all vectors.
 
@@ -89,7 +91,8 @@ def collect(
         model: the bytes of the artefact.
         network: the contract.
         report: what :func:`~qleaky.verification.verify` said of them.
-        inputs: as ``verify`` took them, as the three below.
+        inputs: as ``verify`` took them, as the four below.
+        runtime: what it ran in.
         module: the torch network, if its own evaluation is to be shown too.
         adversarial: whether adversarial vectors ran behind the inputs.
         sample: the one that ran alone.
@@ -104,11 +107,12 @@ def collect(
     recording = reference(network, samples, module if isinstance(network, FloatNetwork) else None).recording
     divergence, got_by = _diverged(report)
     place = _chosen(samples, recording, divergence)
-    runs = _runs(network, _runner(parsed, network, report), samples, recording, place=place, module=module)
+    run = next((each for each in report.runs if each.comparison.first_divergence is not None), report.runs[-1])
+    got = _runner(parsed, network, run, runtime).record(pick(network.inputs, samples.codes, np.array([place])))[0]
+    runs = _runs(network, {label(run.runtime): got}, samples, recording, place=place, module=module)
     shown = Sample(samples.first + place, _codes(network, samples, place), runs, tuple(_neurons(runs, divergence)))
     return Evidence(
         carried=_carried(parsed),
-        activity=_activity(network, samples, recording, len(model)),
         samples=(shown,),
         got_by=got_by,
     )
@@ -131,18 +135,25 @@ def _diverged(report: Report) -> tuple[Divergence | None, str | None]:
     """The first divergence, and which run had it."""
     for run in report.runs:
         if (found := run.comparison.first_divergence) is not None:
-            return found, RUNTIME if run.runtime == "onnxruntime" else run.runtime
+            return found, label(run.runtime)
     if report.torch is not None and report.torch.first_divergence is not None:
         return report.torch.first_divergence, TORCH
     return None, None
 
 
-def _runner(model: Any, network: Network, report: Report) -> ProbedRunner:
-    """ONNX Runtime at the settings of its first run that diverged, else as it is by default."""
-    for run in report.runs:
-        if run.comparison.first_divergence is not None and run.runtime == "onnxruntime":
-            return ProbedRunner(model, network, functools.partial(Runner, optimize=run.optimized, threads=run.threads))
-    return ProbedRunner(model, network)
+def label(runtime: str) -> str:
+    """What a runtime is called on the page."""
+    return "ONNX Runtime" if runtime == "onnxruntime" else runtime
+
+
+def _runner(model: Any, network: Network, run: Run, runtime: Choice | Sequence[Choice]) -> ProbedRunner:
+    """The artefact in the runtime and at the settings of a run."""
+    found = next((each for each in chosen(runtime) if each.name == run.runtime), None)
+    if found is None:
+        raise InputError(
+            f"the check ran in {run.runtime!r}, which is not among the runtimes given. Pass runtime as verify took it."
+        )
+    return ProbedRunner(model, network, functools.partial(loaded, found, Setting(run.optimized, run.threads)))
 
 
 def _chosen(samples: Samples, recording: Recording, divergence: Divergence | None) -> int:
@@ -163,7 +174,7 @@ def _codes(network: Network, samples: Samples, place: int) -> dict[str, Array]:
 
 def _runs(
     network: Network,
-    runner: ProbedRunner,
+    got: dict[str, Recording],
     samples: Samples,
     recording: Recording,
     *,
@@ -172,22 +183,13 @@ def _runs(
 ) -> dict[str, Recording]:
     picked = pick(network.inputs, samples.codes, np.array([place]))
     floats = isinstance(network, FloatNetwork)
-    runs = {TORCH if floats else REFERENCE: part(recording, slice(place, place + 1)), RUNTIME: runner.record(picked)[0]}
+    runs = {TORCH if floats else REFERENCE: recording.part(slice(place, place + 1)), **got}
     if module is not None and not floats:
         from qleaky.verification.torch_module import run_module
 
         found = run_module(module, network, picked)
         runs[TORCH] = Recording(found.spikes, found.membranes, {})
     return runs
-
-
-def part(recording: Recording, samples: slice) -> Recording:
-    """Some samples of a recording, without outputs."""
-    spikes, membranes, synapses = (
-        {name: array[:, samples] for name, array in arrays.items()}
-        for arrays in (recording.spikes, recording.membranes, recording.synapses)
-    )
-    return Recording(spikes, membranes, {}, synapses)
 
 
 def _neurons(runs: dict[str, Recording], divergence: Divergence | None) -> Iterator[Neuron]:
@@ -207,15 +209,6 @@ def _neurons(runs: dict[str, Recording], divergence: Divergence | None) -> Itera
             chosen.setdefault(int(quiet[peaks[quiet].argmax()]), "silent, and of these with the highest membrane")
         for flat, why in chosen.items():
             yield Neuron(layer, tuple(int(i) for i in np.unravel_index(flat, shape)), why)
-
-
-def _activity(network: Network, samples: Samples, recording: Recording, file_bytes: int) -> Activity:
-    given = [group for group in samples.groups if group.name == "given"]
-    if not given:
-        return activity(network, recording, samples.codes, file_bytes, groups=tuple(group.name for group in samples.groups))
-    counted = slice(given[0].first, given[0].first + given[0].count)
-    codes = pick(network.inputs, samples.codes, np.arange(counted.start, counted.stop))
-    return activity(network, part(recording, counted), codes, file_bytes, groups=("given",))
 
 
 def _carried(model: Any) -> dict[str, str]:

@@ -14,6 +14,7 @@ from qleaky._version import VERSION
 from qleaky.export import twin
 from qleaky.integer import IntegerNetwork, LayerBounds
 from qleaky.integer.graph import samples as pick
+from qleaky.verification.activity import Activity, activity
 from qleaky.verification.certificate import Certificate, CheckedFile, NotRun, Run, StepDigests, VectorsRun, Verdict, weaker
 from qleaky.verification.compare import Comparison
 from qleaky.verification.coverage import Approach, LayerCoverage, coverage, recorded_coverage
@@ -35,7 +36,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     differ compute otherwise than ONNX Runtime without optimisation, where it can be found.
 
     ``vectors`` say which samples ran, ``coverage`` what they made each layer do, ``approached`` how close they came to the
-    proof's ``bounds``; ``digests`` are of what the reference computed. ``reasons`` stand against a proof, ``notes`` do not.
+    proof's ``bounds``; ``digests`` are of what the reference computed, ``activity`` counts spikes and synaptic operations of
+    the given inputs, or without any of all vectors. ``reasons`` stand against a proof, ``notes`` do not.
     ``str()`` is what the command line prints.
     """
 
@@ -57,6 +59,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     approached: tuple[Approach, ...]
     coverage: tuple[LayerCoverage, ...]
     digests: tuple[StepDigests, ...]
+    activity: Activity
     target: str | None = None
     runtime_versions: dict[str, str]
 
@@ -144,8 +147,20 @@ def report_on(data: bytes, model: Any, network: Network, expected: Expected, ran
         bounds=network.proof.layers,
         approached=approached,
         coverage=covered,
+        activity=_activity(network, expected, len(data)),
         digests=tuple(StepDigests(layer=layer, kind=kind, steps=tuple(steps)) for (layer, kind), steps in digests),
     )
+
+
+def _activity(network: Network, expected: Expected, file_bytes: int) -> Activity:
+    """Of the given inputs, which are what the network is for; adversarial vectors are not."""
+    codes, recording, groups = expected.samples.codes, expected.recording, expected.samples.groups
+    given = [group for group in groups if group.name == "given"]
+    if not given:
+        return activity(network, recording, codes, file_bytes, groups=tuple(group.name for group in groups))
+    counted = slice(given[0].first, given[0].first + given[0].count)
+    picked = pick(network.inputs, codes, np.arange(counted.start, counted.stop))
+    return activity(network, recording.part(counted), picked, file_bytes, groups=("given",))
 
 
 def _file(data: bytes, model: Any) -> CheckedFile:

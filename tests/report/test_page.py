@@ -17,9 +17,10 @@ import pytest
 from checks import HOSTILE, Check, Net, Reader, checked, hostile_network, inputs, lowered, maps_network, with_a_changed_weight
 
 from qleaky.verification import Certificate
-from qleaky.verification.activity import Activity
+from qleaky.verification.certificate import NotRun
 from qleaky.verification.compare import Comparison, Divergence
 from qleaky.verification.divergence import HistoryStep
+from qleaky.verification.operation import Operation
 
 KINDS = ("proved", "differs", "float", "hostile", "maps")
 
@@ -122,8 +123,7 @@ def test_the_same_figures_are_there_as_json(checks: dict[str, Check], pages: dic
         (link,) = [attributes for attributes in pages[kind].tags("a") if "download" in attributes]
         saved = json.loads(base64.b64decode(link["href"].partition(",")[2]))
         assert saved == json.loads(pages[kind].scripts[0])
-        assert msgspec.convert(saved["certificate"], Certificate) == checks[kind].report.certificate()
-        assert msgspec.convert(saved["activity"], Activity) == checks[kind].evidence.activity
+        assert msgspec.convert(saved, Certificate) == checks[kind].report.certificate()
 
 
 def test_of_very_many_steps_the_digests_stay_in_the_certificate(checks: dict[str, Check]) -> None:
@@ -132,7 +132,7 @@ def test_of_very_many_steps_the_digests_stay_in_the_certificate(checks: dict[str
     page = Reader(
         Check(check.network, msgspec.structs.replace(check.report, digests=many, num_steps=3000), check.evidence).page()
     )
-    assert json.loads(page.scripts[0])["certificate"]["digests"] == []
+    assert json.loads(page.scripts[0])["digests"] == []
     assert "the digests of its 3,000 steps are in the certificate alone" in page.words
 
 
@@ -230,6 +230,20 @@ def test_a_difference_that_does_not_come_again_is_told(found: Any, words: str, c
     first = Divergence("lif", "mem", 4, 0, (2,), 5.0, 6.0, history=steps)
     report = with_comparison(check, Comparison(membranes=5, membrane_mismatches=1, first_divergence=first))
     assert words in Reader(Check(check.network, report, check.evidence).page()).words
+
+
+def test_runtimes_without_a_verdict_and_operations_that_differ_are_told(checks: dict[str, Check]) -> None:
+    check = checks["differs"]
+    operation = Operation(
+        **{"runtime": "onnxruntime", "trusted": "another", "op_type": "Round", "node": "<b>", "output": "fc\u202e", "step": 3},
+        **{"element": (2,), "inputs": ("0.5",), "expected": 0.0, "got": 1.0, "alone": True},
+    )
+    gone = (NotRun("tract", "<script>no</script>"),)
+    report = msgspec.structs.replace(check.report, not_run=gone, operations=(operation,))
+    page = Reader(Check(check.network, report, check.evidence).page())
+    assert "tract: <script>no</script>" in page.words
+    assert "onnxruntime: Round (output" in page.words
+    assert len(page.tags("script")) == 1
 
 
 def test_large_layers_and_pictures_say_what_they_leave_out(pages: dict[str, Reader]) -> None:

@@ -15,6 +15,8 @@ from qleaky.errors import InputError
 from qleaky.export import onnx_bytes
 from qleaky.verification.compare import Comparison, Divergence
 from qleaky.verification.evidence import collect
+from qleaky.verification.runtimes.ort import OnnxRuntime
+from qleaky.verification.runtimes.protocol import Setting
 
 
 class Net(nn.Module):
@@ -105,7 +107,7 @@ def test_a_sample_that_ran_alone_keeps_its_number(tmp_path: Any) -> None:
     report = verify(tmp_path / "net.onnx", network, QUIET, sample=4)
     evidence = collect(changed(network), network, report, inputs=QUIET, sample=4)
     assert evidence.samples[0].index == report.first_divergence.sample == 4  # type: ignore[union-attr]
-    assert evidence.activity.samples == 1
+    assert report.activity.samples == 1
 
 
 def test_a_torch_network_that_parts_is_the_run_that_is_shown(tmp_path: Any) -> None:
@@ -133,9 +135,9 @@ def test_activity_is_that_of_the_given_inputs(tmp_path: Any) -> None:
     report = verify(tmp_path / "net.onnx", network, INPUTS, adversarial=True)
     evidence = collect(onnx_bytes(network), network, report, inputs=INPUTS, adversarial=True)
     assert report.samples > 7
-    assert (evidence.activity.samples, evidence.activity.groups) == (7, ("given",))
-    assert evidence.activity.spiking[0].active == int((run(network, INPUTS).spikes["lif"] != 0).sum())
-    assert evidence.activity.synaptic[0].acs == int(INPUTS.sum((0, 1)) @ (network.layers[0].weight != 0).sum(0))
+    assert (report.activity.samples, report.activity.groups) == (7, ("given",))
+    assert report.activity.spiking[0].active == int((run(network, INPUTS).spikes["lif"] != 0).sum())
+    assert report.activity.synaptic[0].acs == int(INPUTS.sum((0, 1)) @ (network.layers[0].weight != 0).sum(0))
     assert evidence.samples[0].index < 7
 
 
@@ -144,8 +146,55 @@ def test_without_given_inputs_a_random_vector_is_shown(tmp_path: Any) -> None:
     report, evidence = gathered(tmp_path, onnx_bytes(network), network, None)
     random = next(group for group in report.vectors if group.name == "random")
     assert random.first <= evidence.samples[0].index < random.first + random.count
-    assert evidence.activity.samples == report.samples
-    assert "all_spikes" in evidence.activity.groups
+    assert report.activity.samples == report.samples
+    assert "all_spikes" in report.activity.groups
+
+
+class Drifting(OnnxRuntime):
+    """ONNX Runtime under another name, and the spikes of the fourth neuron turned round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "drifting"
+
+    def runner(self, data: bytes, setting: Setting) -> Any:
+        return Turned(super().runner(data, setting))
+
+
+class Turned:
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+
+    def run(self, arrays: Any) -> Any:
+        found = self._runner.run(arrays)
+        for name, array in found.items():
+            if "lif/spk" in name:
+                found[name] = array.copy()
+                found[name][..., 3] = 1 - array[..., 3].astype(int)
+        return found
+
+
+def test_the_runtime_that_parts_is_the_one_that_is_shown(tmp_path: Any) -> None:
+    network = lowered(Net())
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(network))
+    runtimes = ("onnxruntime", Drifting())
+    report = verify(tmp_path / "net.onnx", network, INPUTS, runtime=runtimes)
+    assert report.first_divergence is not None
+    assert (report.first_divergence.step, report.first_divergence.element) == (0, (3,))
+    evidence = collect(onnx_bytes(network), network, report, inputs=INPUTS, runtime=runtimes)
+    (sample,) = evidence.samples
+    assert evidence.got_by == "drifting"
+    assert list(sample.runs) == ["reference", "drifting"]
+    apart = sample.runs["drifting"].spikes["lif"] != sample.runs["reference"].spikes["lif"]
+    assert np.array_equal(apart, np.broadcast_to(np.arange(9) == 3, apart.shape))
+
+
+def test_a_runtime_that_was_not_given_is_refused(tmp_path: Any) -> None:
+    network = lowered(Net())
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(network))
+    report = verify(tmp_path / "net.onnx", network, INPUTS, runtime=Drifting())
+    with pytest.raises(InputError, match=r"the check ran in 'drifting'.* Pass runtime as verify took it"):
+        collect(onnx_bytes(network), network, report, inputs=INPUTS)
 
 
 def test_other_inputs_than_those_of_the_check_are_refused(tmp_path: Any) -> None:
@@ -162,7 +211,7 @@ def test_a_float_network_is_shown_beside_what_torch_recorded(tmp_path: Any) -> N
     (sample,) = evidence.samples
     assert list(sample.runs) == ["torch", "ONNX Runtime"]
     assert np.array_equal(sample.runs["torch"].membranes["lif"][:, 0], network.golden.membranes["lif"][:, sample.index])
-    assert evidence.activity.spiking[0].at_lowest is None
+    assert report.activity.spiking[0].at_lowest is None
     assert report.torch is None
 
 
