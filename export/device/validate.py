@@ -1,6 +1,7 @@
 """Checks that this device computes a spiking network bit for bit; needs Python 3.8, numpy and onnxruntime alone.
 
-Usage: python validate.py [--nonce WORD] [--provider NAME] [--all-providers] [--threads N] [--report FILE] [--samples N] [--quick]
+Usage: python validate.py [--nonce WORD] [--provider NAME] [--all-providers] [--threads N] [--report FILE] [--samples N]
+       [--quick]
 
 Runs the graphs of the folder it lies in (an unpacked bundle from `qleaky-export bundle`): the shipped bytes, whose outputs and
 final states are compared, and of each a twin with every spike and membrane as an output, compared by digest for every layer,
@@ -221,7 +222,9 @@ class Bundle:
             raise BadInput("manifest.json is not that of a qleaky bundle.")
         version = value.get("version")
         if type(version) is int and version > VERSION:
-            raise BadInput(f"manifest.json has version {version}, this validate.py reads {VERSION}: take the one of that bundle.")
+            raise BadInput(
+                f"manifest.json has version {version}, this validate.py reads {VERSION}: take the one of that bundle."
+            )
         problem = MANIFEST(value)
         if problem:
             raise BadInput(f"manifest.json is damaged: {shown(problem, 300)}.")
@@ -263,6 +266,8 @@ class Bundle:
             yield "has groups of vectors that are not its samples"
         for a in m["artefacts"]:
             steps = 1 if a["form"] == "step" else m["network"]["num_steps"]
+            if any(product(s["shape"]) > MAX_ELEMENTS for s in a["steps"] or []):
+                yield "declares more numbers than a bundle may have"
             if sorted((p["layer"], p["kind"]) for p in a["probes"]) != sorted(states):
                 yield f"does not say where {a['model']} has every spike and state"
             if any((f["layer"], f["kind"]) not in states for f in a["final_states"]):
@@ -294,7 +299,9 @@ class Bundle:
         said = self.manifest["files"][name]
         data = self._read(name, said["bytes"])
         if len(data) != said["bytes"] or hashlib.sha256(data).hexdigest() != said["sha256"]:
-            raise BadInput(f"{shown(name)} is not the file that the manifest describes: its SHA-256 is another. Get the bundle again.")
+            raise BadInput(
+                f"{shown(name)} is not the file that the manifest describes: its SHA-256 is another. Get the bundle again."
+            )
         return data
 
     def array(self, name, dtype, shape):
@@ -464,7 +471,9 @@ class Graph:
         made |= {s["output"] for s in self.artefact["steps"] or []}
         made |= {name for p in self.artefact["probes"] for name in p["outputs"]} if twin else set()
         if set(session.inputs) != wanted or not made <= set(session.outputs):
-            raise BadInput(f"{shown(self.artefact['model'])} has other inputs or outputs than the manifest says. Get the bundle again.")
+            raise BadInput(
+                f"{shown(self.artefact['model'])} has other inputs or outputs than the manifest says. Get the bundle again."
+            )
         return session
 
     def run(self, session, inputs, tell=lambda done: None):
@@ -488,29 +497,34 @@ class Graph:
             tell(t + 1)
         return {**found, **{name: np.stack(values) for name, values in kept.items()}}
 
-    def states(self, found):
+    def states(self, found, batch):
         """Codes (T, B, ...) of every layer and kind, from the outputs of the twin."""
-        return {(p["layer"], p["kind"]): self._state(found, p) for p in self.artefact["probes"]}
+        return {(p["layer"], p["kind"]): self._state(found, p, batch) for p in self.artefact["probes"]}
 
-    def _state(self, found, probe):
+    def _state(self, found, probe, batch):
         pieces = [np.asarray(found[name]) for name in probe["outputs"]]
-        shape = [self.bundle.steps, -1, *self.shapes[probe["layer"], probe["kind"]]]
-        try:
-            values = (np.concatenate(pieces) if len(pieces) > 1 else pieces[0]).reshape(shape)
-        except ValueError:
-            raise NoVerdict(f"the graph gives another number of codes for layer '{shown(probe['layer'])}' than it has") from None
-        return codes_of(values, self.bundle.floats, probe["offset"])
+        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        place = probe["layer"], probe["kind"]
+        return codes_of(self._shaped(whole, place, [self.bundle.steps, batch]), self.bundle.floats, probe["offset"])
+
+    def _shaped(self, values, place, lead):
+        shape = [*lead, *self.shapes[place]]
+        if values.size != product(shape):
+            layer = shown(place[0])
+            raise NoVerdict(f"the graph gives {values.size} codes of layer '{layer}' where there are {product(shape)}")
+        return values.reshape(shape)
 
     def outputs(self, found):
         """Codes of the network's outputs."""
         entries = self.bundle.manifest["outputs"]
         return {e["name"]: codes_of(np.asarray(found[e["name"]]), e["dtype"] == "float32") for e in entries}
 
-    def finals(self, found):
+    def finals(self, found, batch):
         """Codes (B, ...) of the states after the last step, as the shipped graph gives them."""
+        places = {f["output"]: (f["layer"], f["kind"]) for f in self.artefact["final_states"]}
         return {
-            (f["layer"], f["kind"]): codes_of(np.asarray(found[f["output"]]), self.bundle.floats)
-            for f in self.artefact["final_states"]
+            place: codes_of(self._shaped(np.asarray(found[name]), place, [batch]), self.bundle.floats)
+            for name, place in places.items()
         }
 
     def batch(self, count):
@@ -549,7 +563,7 @@ def codes_of(values, floats, offset=0):
 
 def payload(codes):
     """What is digested of codes: int32, little-endian; codes that no int32 holds in a way that equals none."""
-    inside = codes.size == 0 or (-(1 << 31) <= codes.min() and codes.max() < 1 << 31)
+    inside = codes.size == 0 or (codes.min() >= -(1 << 31) and codes.max() < 1 << 31)
     return codes.astype("<i4" if inside else "<i8").tobytes()
 
 
@@ -567,7 +581,11 @@ def digests_of(layer, kind, codes, first_step=0):
 def step_digests(digests):
     """For each layer, kind and step the SHA-256 of the samples' digests, in order."""
     return [
-        {"layer": layer, "kind": kind, "steps": [hashlib.sha256(np.ascontiguousarray(step).tobytes()).hexdigest() for step in found]}
+        {
+            "layer": layer,
+            "kind": kind,
+            "steps": [hashlib.sha256(np.ascontiguousarray(step).tobytes()).hexdigest() for step in found],
+        }
         for (layer, kind), found in digests.items()
     ]
 
@@ -575,7 +593,9 @@ def step_digests(digests):
 def output_digests(entries, outputs):
     """SHA-256 of every output's codes: little-endian int64, or of float32 its bits as int32."""
     kinds = {e["name"]: "<i4" if e["dtype"] == "float32" else "<i8" for e in entries}
-    return {n: hashlib.sha256(np.ascontiguousarray(codes).astype(kinds[n]).tobytes()).hexdigest() for n, codes in outputs.items()}
+    return {
+        n: hashlib.sha256(np.ascontiguousarray(codes).astype(kinds[n]).tobytes()).hexdigest() for n, codes in outputs.items()
+    }
 
 
 def nonce_inputs(manifest, nonce):
@@ -654,6 +674,7 @@ class Check:
     def __init__(self, graph, provider, options, tell):
         self.graph, self.provider, self.options, self.tell = graph, provider, options, tell
         self.bundle, self.manifest = graph.bundle, graph.bundle.manifest
+        self.differences = Differences()
         self.order = {s["layer"]: i for i, s in reversed(list(enumerate(self.manifest["states"])))}
 
     def run(self, golden):
@@ -681,9 +702,15 @@ class Check:
         try:
             self._fill(entry, golden)
         except NoVerdict as error:
-            entry["verdict"], entry["reason"] = "no verdict", str(error)
+            entry["reason"] = str(error)
         except MemoryError:
-            entry["verdict"], entry["reason"] = "no verdict", "there is not enough memory; take fewer samples with --samples N"
+            entry["reason"] = "there is not enough memory; take fewer samples with --samples N"
+        found = self.differences
+        entry["numbers_compared"], entry["tensors_differing"] = found.numbers, found.tensors
+        entry["first_divergence"] = found.first
+        if found.tensors:
+            entry["verdict"] = "differs"
+            entry["reason"] = entry["reason"] or f"{found.tensors} tensors differ"
         return entry
 
     def _fill(self, entry, golden):
@@ -694,51 +721,48 @@ class Check:
             raise NoVerdict(f"ONNX Runtime ran no node of the graph on {self.provider} (it ran them on {ran})")
         shipped = self.graph.session(self.provider, self.options.threads)
         probed = self.graph.session(self.provider, self.options.threads, twin=True)
-        count, differences = entry["samples"], Differences()
+        count = entry["samples"]
         batch, singles = self.graph.batch(count), min(count, 1 if self.options.quick else 4)
-        pieces = [(start, min(start + batch, count)) for start in range(0, count, batch)]
         found = {place: [] for place in digests}
         made = {name: [] for name in outputs}
-        for start, stop in pieces + ([(i, i + 1) for i in range(singles)] if pieces != [(0, 1)] else []):
-            self.tell(f"samples {start} to {stop - 1}" if stop - start > 1 else f"sample {start} alone")
-            got, results = self._compare(differences, shipped, probed, golden, start, stop)
-            if (start, stop) in pieces:
-                for place, each in got.items():
-                    found[place].append(each)
-                for name, each in results.items():
-                    made[name].append(each)
+        for start in range(0, count, batch):
+            stop = min(start + batch, count)
+            self.tell(f"samples {start} to {stop - 1} of {count}")
+            got, results = self._compare(shipped, probed, golden, start, stop)
+            for place, each in got.items():
+                found[place].append(each)
+            for name, each in results.items():
+                made[name].append(each)
+        for single in range(singles if count > 1 else 0):
+            self.tell(f"sample {single} alone")
+            self._compare(shipped, probed, golden, single, single + 1)
         over_time = {e["name"] for e in self.manifest["outputs"] if e["over_time"]}
         entry["step_digests"] = step_digests({place: np.concatenate(each, 1) for place, each in found.items()})
         whole_outputs = {name: np.concatenate(each, 1 if name in over_time else 0) for name, each in made.items()}
         entry["output_digests"] = output_digests(self.manifest["outputs"], whole_outputs)
         same = self._nonce(entry, shipped, probed)
         entry["latency_ms"] = self._latency(shipped, pick(self.manifest, inputs, 0, 1))
-        entry["numbers_compared"], entry["tensors_differing"] = differences.numbers, differences.tensors
-        entry["first_divergence"] = differences.first
-        entry["verdict"] = "differs" if differences.tensors or not same else "equal"
-        if not same:
-            entry["reason"] = "the graph and its twin part on the vectors of the nonce"
-        elif differences.tensors:
-            entry["reason"] = f"{differences.tensors} tensors differ"
+        entry["verdict"] = "equal" if same else "differs"
+        entry["reason"] = "" if same else "the graph and its twin part on the vectors of the nonce"
 
-    def _compare(self, differences, shipped, probed, golden, start, stop):
+    def _compare(self, shipped, probed, golden, start, stop):
         inputs, outputs, digests = golden
-        feeds = pick(self.manifest, inputs, start, stop)
+        feeds, batch = pick(self.manifest, inputs, start, stop), stop - start
         over_time = {e["name"]: e["over_time"] for e in self.manifest["outputs"]}
         probes, ships = self.graph.run(probed, feeds), self.graph.run(shipped, feeds)
         found = {}
-        for place, codes in self.graph.states(probes).items():
+        for place, codes in self.graph.states(probes, batch).items():
             found[place] = digests_of(*place, codes)
-            differences.state(self.order[place[0]], place, codes, found[place], digests[place][:, start:stop], start)
-        for place, codes in self.graph.finals(ships).items():
+            self.differences.state(self.order[place[0]], place, codes, found[place], digests[place][:, start:stop], start)
+        for place, codes in self.graph.finals(ships, batch).items():
             last = self.bundle.steps - 1
             got = digests_of(*place, codes[None], first_step=last)
-            differences.state(self.order[place[0]], place, codes[None], got, digests[place][-1:, start:stop], start, last)
+            self.differences.state(self.order[place[0]], place, codes[None], got, digests[place][-1:, start:stop], start, last)
         results = self.graph.outputs(ships)
         for given in (results, self.graph.outputs(probes)):
             for name, codes in given.items():
                 expected = outputs[name][:, start:stop] if over_time[name] else outputs[name][start:stop]
-                differences.output(name, codes, expected, over_time[name], start)
+                self.differences.output(name, codes, expected, over_time[name], start)
         return found, results
 
     def _nonce(self, entry, shipped, probed):
@@ -748,15 +772,15 @@ class Check:
         self.tell("vectors of the nonce")
         feeds = nonce_inputs(self.manifest, self.options.nonce)
         probes, ships = self.graph.run(probed, feeds), self.graph.run(shipped, feeds)
-        states, results = self.graph.states(probes), self.graph.outputs(ships)
+        states, results = self.graph.states(probes, NONCE_SAMPLES), self.graph.outputs(ships)
         entry["nonce"] = {
             "samples": NONCE_SAMPLES,
             "step_digests": step_digests({place: digests_of(*place, codes) for place, codes in states.items()}),
             "output_digests": output_digests(self.manifest["outputs"], results),
         }
-        others = self.graph.outputs(probes)
+        others, finals = self.graph.outputs(probes), self.graph.finals(ships, NONCE_SAMPLES)
         same = all(np.array_equal(results[name], others[name]) for name in results)
-        return same and all(np.array_equal(codes, states[place][-1]) for place, codes in self.graph.finals(ships).items())
+        return same and all(np.array_equal(codes, states[place][-1]) for place, codes in finals.items())
 
     def _assigned(self, inputs):
         """How many nodes ran on which provider, from ONNX Runtime's own profile of one run of the shipped graph."""
@@ -770,7 +794,9 @@ class Check:
             raise NoVerdict(f"ONNX Runtime's profile cannot be read: {first_line(error)}") from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        nodes = {(e["args"]["provider"], e["name"]) for e in events if e.get("cat") == "Node" and e.get("args", {}).get("provider")}
+        nodes = {
+            (e["args"]["provider"], e["name"]) for e in events if e.get("cat") == "Node" and e.get("args", {}).get("provider")
+        }
         return {p: sum(provider == p for provider, _ in nodes) for p in sorted({provider for provider, _ in nodes})}
 
     def _latency(self, session, feeds):
@@ -784,8 +810,8 @@ class Check:
             end = time.perf_counter()
             if number >= 2:  # the first two warm up
                 took.append(end - marks[0])
-                steps += [after - before for before, after in zip(marks, marks[1:])]
-            if len(took) >= least and end - begun > budget:
+                steps += [marks[i + 1] - marks[i] for i in range(len(marks) - 1)]
+            if end - begun > budget and (len(took) >= least or end - begun > 10 * budget) and took:
                 break
         return {"inference": timing(took), "step": timing(steps) if steps else None}
 
@@ -868,7 +894,9 @@ def write_atomically(path, data):
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise BadInput(f"{shown(path)} cannot be written: {error.strerror or error}. Choose another with --report FILE.") from None
+        raise BadInput(
+            f"{shown(path)} cannot be written: {error.strerror or error}. Choose another with --report FILE."
+        ) from None
     finally:
         if temporary is not None:
             os.unlink(temporary)
@@ -906,8 +934,12 @@ def arguments(argv):
     parser.add_argument("--nonce", metavar="WORD", help="also run vectors that follow from this word, which the host gave you")
     parser.add_argument("--provider", action="append", metavar="NAME", help=f"execution provider, may be repeated ({CPU})")
     parser.add_argument("--all-providers", action="store_true", help="try every execution provider that onnxruntime has here")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads within an operator; 0: onnxruntime chooses (1)")
-    parser.add_argument("--report", default=None, metavar="FILE", help="where to write the report (report.json, in this folder)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads within an operator; 0: onnxruntime chooses (1)"
+    )
+    parser.add_argument(
+        "--report", default=None, metavar="FILE", help="where to write the report (report.json, in this folder)"
+    )
     parser.add_argument("--samples", type=int, metavar="N", help="only the first N samples")
     parser.add_argument("--quick", action="store_true", help="fewer single samples, and a short measurement of latency")
     parser.add_argument("--bundle", default=HERE, metavar="DIR", help="the unpacked bundle (the folder of this file)")
@@ -923,7 +955,9 @@ def validate(options, progress):
     """Check the files, run everything, print the verdicts, and write the report; the exit code."""
     bundle = Bundle(options.bundle)
     if options.nonce is not None and bundle.floats:
-        raise BadInput("--nonce is for networks of integers; this one has float32 numbers, whose results the host cannot recompute.")
+        raise BadInput(
+            "--nonce is for networks of integers; this one has float32 numbers, whose results the host cannot recompute."
+        )
     for i, name in enumerate(sorted(bundle.manifest["files"])):
         progress.detail(f"checking file {i + 1} of {len(bundle.manifest['files'])}")
         bundle.read(name)
@@ -965,11 +999,10 @@ def print_verdicts(bundle, report, path):
         if run["verdict"] == "no verdict":
             print(f"no verdict: {where}: {run['reason']}.")
             continue
-        print(f"{run['verdict']}: {where}: {run['numbers_compared']:,} numbers on {run['samples']} samples, {nodes}{because(run)}.")
-        latency = run["latency_ms"]
-        for what in ("inference", "step"):
-            if latency[what]:
-                t = latency[what]
+        counts = f"{run['numbers_compared']:,} numbers on {run['samples']} samples"
+        print(f"{run['verdict']}: {where}: {counts}, {nodes}{because(run)}.")
+        for what, t in (run["latency_ms"] or {}).items():
+            if t:
                 print(f"  {what}: median {t['median']:.3f} ms, p99 {t['p99']:.3f} ms, {t['runs']} runs of one sample")
         if run["first_divergence"]:
             at = run["first_divergence"]

@@ -243,6 +243,7 @@ MANIFESTS: list[tuple[Callable[[Any], Any], str]] = [
     (set_to("artefacts", 0, "probes", 0, "outputs", value=["a", "b"]), "neither of all steps nor of each"),
     (set_to("artefacts", 0, "final_states", 0, "layer", value="other"), "names a final state of .* that no layer has"),
     (set_to("artefacts", 0, "form", value="step"), "of form step, the states of another form"),
+    (set_to("artefacts", 2, "steps", 0, "shape", value=[1 << 25] * 4), "declares more numbers than"),
     (set_to("artefacts", value=[]), "is damaged"),
 ]
 
