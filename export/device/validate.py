@@ -572,7 +572,7 @@ def digests_of(layer, kind, codes, first_step=0):
     shape = ",".join(str(size) for size in codes.shape[2:])
     found = np.empty((*codes.shape[:2], 32), np.uint8)
     for t in range(codes.shape[0]):
-        line = f"qleaky-digest-1 {layer} {kind} {first_step + t} {shape}\n".encode()
+        line = f"qleaky-digest-1 {layer} {kind} {first_step + t} {shape}\n".encode("utf-8", "backslashreplace")
         for b in range(codes.shape[1]):
             found[t, b] = np.frombuffer(hashlib.sha256(line + payload(codes[t, b])).digest(), np.uint8)
     return found

@@ -400,7 +400,7 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path, capsys: Any
 
 def test_hostile_names_are_escaped(tmp_path: Path, capsys: Any) -> None:
     def rename(manifest: Any) -> None:
-        manifest["states"][0]["layer"] = "\x1b[2J\u202e<script>"
+        manifest["states"][0]["layer"] = "\x1b[2J\u202e\ud800<script>"
         for artefact in manifest["artefacts"]:
             artefact["probes"][0]["layer"] = manifest["states"][0]["layer"]
             artefact["final_states"] = []
@@ -408,7 +408,7 @@ def test_hostile_names_are_escaped(tmp_path: Path, capsys: Any) -> None:
     code, _ = validated(unpacked(tmp_path, zipped(changed_manifest(files(), rename))))
     captured = capsys.readouterr()
     assert code == 1
-    assert "first: '\\x1b[2J\\u202e<script>' mem, step 0, sample 0" in captured.out
+    assert "first: '\\x1b[2J\\u202e\\ud800<script>' mem, step 0, sample 0" in captured.out
     assert (captured.out + captured.err).replace("\n", "").isprintable()
 
 
