@@ -95,13 +95,13 @@ class Observer:
 
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
+        self._stepper = Stepper(network, self)
         self.places = {(place.layer, place.kind): place for place in places(network)}
         self.neurons = max(place.span.stop for place in self.places.values())
         self._thetas = {
             lif.name: np.broadcast_to(lif.theta.astype(np.int64), network.signals[lif.name].shape).reshape(-1)
             for lif in network.lif_layers
         }
-        self._stepper = Stepper(network, self)
         self._bounds = tuple(bounds(network))
         self._run: _Run
         self._last: bool

@@ -62,7 +62,8 @@ def _coverage(layers: Sequence[LayerCoverage]) -> str:
 
 def _sentence(report: Told) -> str:
     total = report.total
-    counts = f"{total.compared:,} numbers compared on {report.samples:,} samples, {total.mismatches:,} differ"
+    samples = "1 sample" if report.samples == 1 else f"{report.samples:,} samples"
+    counts = f"{total.compared:,} numbers compared on {samples}, {total.mismatches:,} differ"
     if total.mismatches:
         places = {"spikes": total.spike_mismatches, "membranes": total.membrane_mismatches, "outputs": total.output_mismatches}
         counts += f" ({', '.join(f'{count:,} {what}' for what, count in places.items())})"
