@@ -215,6 +215,7 @@ class Bundle:
                 parse_float=refused,
                 parse_constant=refused,
             )
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # refuses halves of characters
         except (ValueError, RecursionError) as error:
             why = "nested too deeply" if isinstance(error, RecursionError) else error
             raise BadInput(f"manifest.json is damaged: {first_line(why)}.") from None

@@ -263,6 +263,7 @@ def test_a_manifest_that_is_damaged_or_at_odds_with_itself_is_refused(change: An
         (b'{"kind": "qleaky-bundle", "kind": "qleaky-bundle"}', "a key stands twice in one object"),
         (b'{"kind": "qleaky-bundle", "samples": NaN}', "NaN is no number of JSON"),
         (b'"qleaky-bundle"', "is no qleaky-bundle"),
+        (b'{"kind": "qleaky-bundle", "created_by": "\\uD800"}', "'utf-8' codec can't encode character"),
     ],
 )
 def test_text_that_is_no_manifest_is_refused(text: bytes, message: str, tmp_path: Path) -> None:
