@@ -14,6 +14,7 @@ from qleaky.errors import ArtefactError
 KIND, VERSION = "qleaky-bundle", 1
 MAX_MANIFEST_BYTES = 32 << 20
 MAX_FILES = 4096
+MAX_BUNDLE_BYTES = 2 << 30
 MAX_SAMPLES = 4096
 MAX_ELEMENTS = 1 << 25
 MAX_NUMBERS = 1 << 31

@@ -126,7 +126,7 @@ def test_a_bomb_is_refused_before_it_expands(tmp_path: Path) -> None:
 
 
 def test_all_members_together_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundles, "MAX_TOTAL_BYTES", 100_000)
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", 100_000)
     refused(tmp_path, bundle(), "expands to more than 100,000 bytes")
 
 
