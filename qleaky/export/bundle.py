@@ -63,8 +63,8 @@ def bundle_bytes(
     files |= _golden_files(network, vectors)
     if (size := sum(map(len, files.values()))) > MAX_BUNDLE_BYTES:
         raise LoweringError(
-            f"The bundle would hold {size:,} bytes, more than the {MAX_BUNDLE_BYTES:,} it may have. Put in fewer forms, or lower "
-            f"the network with fewer time steps."
+            f"The bundle would hold {size:,} bytes, more than the {MAX_BUNDLE_BYTES:,} it may have. Put in fewer forms, or "
+            f"lower the network with fewer time steps."
         )
     return _zip(files | {"manifest.json": manifest_of(network, vectors, entries, files).encode()})
 
