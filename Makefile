@@ -21,7 +21,7 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-test
+unit: $(VENV)/.installed-test node_modules/.installed
 	$(BIN)/python -m pytest -n $(JOBS) -m "not nightly and not gpu"
 
 nightly: $(VENV)/.installed-nightly
@@ -40,7 +40,7 @@ accuracy: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules demo build dist .pytest_cache .mypy_cache .ruff_cache
 
 # torch first and exactly as pinned, so that nothing else pulls in a build with CUDA.
 $(VENV)/.torch: constraints.txt
@@ -66,3 +66,13 @@ $(VENV)/.installed-bench: $(VENV)/.installed-test
 	$(PIP) --editable ".[bench]"
 	$(PIP) --no-deps spikingjelly
 	touch $@
+
+# onnxruntime-web, and what drives a browser in tests. Without npm the tests that need them are skipped, or in CI fail.
+node_modules/.installed: export/web/package.json
+	@if command -v npm > /dev/null; then \
+	  npm install --prefix . --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error \
+	    $$(node -p "Object.entries(require('./$<').devDependencies).map(e => e.join('@')).join(' ')") && touch $@ \
+	    || echo "note: npm could not install; tests of browsers and node are skipped."; \
+	else \
+	  echo "note: npm is missing; tests of browsers and node are skipped."; \
+	fi

@@ -20,7 +20,8 @@ export async function openBundle(read, progress = () => {}) {
     progress(i, entries.length, name);
     const data = await read(name, size);
     if (data.length !== size) throw new BadInput(`${name} has ${data.length} bytes; the manifest says ${size}.`);
-    if (hex(sha256(data)) !== wanted) throw new BadInput(`${name} is not the file that the manifest lists: its SHA-256 differs.`);
+    if (hex(sha256(data)) !== wanted)
+      throw new BadInput(`${name} is not the file that the manifest lists: its SHA-256 differs.`);
     if (needed.has(name)) files.set(name, data);
   }
   return { manifest, manifestSha256: hex(sha256(bytes)), file: (name) => files.get(name), ...golden(manifest, files) };
@@ -39,7 +40,9 @@ function golden({ network, samples, inputs, outputs, states }, files) {
   const load = (name, dtype, shape) => {
     const found = readNpy(files.get(name), name);
     if (found.dtype !== dtype || found.shape.join() !== shape.join()) {
-      throw new BadInput(`${name} holds ${found.dtype} (${found.shape.join(", ")}); the manifest asks ${dtype} (${shape.join(", ")}).`);
+      throw new BadInput(
+        `${name} holds ${found.dtype} (${found.shape.join(", ")}); the manifest asks ${dtype} (${shape.join(", ")}).`,
+      );
     }
     return found.data;
   };

@@ -48,13 +48,13 @@ export class Comparer {
       const values = joined(found, probe.outputs, network.num_steps * batch * size);
       for (let step = 0; step < network.num_steps; step++) {
         for (let s = 0; s < batch; s++) {
-          const slice = values?.subarray((step * batch + s) * size, (step * batch + s + 1) * size);
+          const slice = values.subarray((step * batch + s) * size, (step * batch + s + 1) * size);
           const digest = this.digestOf(states[i], step, slice, probe.offset);
           const at = (step * this.samples + first + s) * 32;
           this.digests[i].set(digest, at);
           const expected = this.expectedDigests?.[i].subarray(at, at + 32) ?? digest;
           const { layer, kind, offset } = probe;
-          this.count(size, values && same(digest, expected), [0, step, this.rank(probe), first + s], { layer, kind, offset, slice });
+          this.count(size, same(digest, expected), [0, step, this.rank(probe), first + s], { layer, kind, offset, slice });
         }
       }
     }
@@ -69,10 +69,10 @@ export class Comparer {
       const size = sizeOf(states[i].shape);
       const values = outputOf(found, artefact, final.output, false, batch * size);
       for (let s = 0; s < batch; s++) {
-        const slice = values?.subarray(s * size, (s + 1) * size);
+        const slice = values.subarray(s * size, (s + 1) * size);
         const at = (step * this.samples + first + s) * 32;
         const expected = (this.expectedDigests ?? this.digests)[i].subarray(at, at + 32);
-        const equal = values && same(this.digestOf(states[i], step, slice, 0), expected);
+        const equal = same(this.digestOf(states[i], step, slice, 0), expected);
         this.count(size, equal, [2, step, this.rank(final), first + s], { ...final, slice });
       }
     }
@@ -86,12 +86,12 @@ export class Comparer {
       const values = outputOf(found, artefact, name, over_time, steps * batch * size);
       for (let step = 0; step < steps; step++) {
         for (let s = 0; s < batch; s++) {
-          const slice = values?.subarray((step * batch + s) * size, (step * batch + s + 1) * size);
-          const codes = slice ? outputCodes(slice, this.floats[i]) : null;
+          const slice = values.subarray((step * batch + s) * size, (step * batch + s + 1) * size);
+          const codes = outputCodes(slice, this.floats[i]);
           const at = (step * this.samples + first + s) * size;
           if (keep && codes) this.outputs[i].set(codes, at);
           const expected = (this.expectedOutputs ?? this.outputs)[i].subarray(at, at + size);
-          const equal = codes && codes.every((code, e) => code === expected[e]);
+          const equal = codes !== null && codes.every((code, e) => code === expected[e]);
           this.count(size, equal, [1, step, i, first + s], { layer: name, kind: "out", slice, expected });
         }
       }
@@ -99,7 +99,6 @@ export class Comparer {
   }
 
   digestOf({ layer, kind, shape }, step, slice, offset) {
-    if (!slice) return new Uint8Array(32);
     // What is no code has a digest that no codes have: of more bytes than they are.
     const codes = int32Codes(slice, this.manifest.network.numbers, offset) ?? new Float64Array([...slice, NaN].map(Number));
     return stateDigest(layer, kind, step, shape, codes);
@@ -112,8 +111,8 @@ export class Comparer {
     if (this.first && !before(place, this.first.place)) return;
     const { layer, kind, slice } = found;
     const [, step, , sample] = place;
-    const got = slice ? this.shown(slice, found.offset ?? 0) : [];
-    const truncated = slice ? slice.length > MOST_CODES : false;
+    const got = this.shown(slice, found.offset ?? 0);
+    const truncated = slice.length > MOST_CODES;
     this.first = { place, divergence: { layer, kind, step, sample, got, truncated }, text: describe(found, step, sample) };
   }
 
@@ -137,7 +136,10 @@ export class Comparer {
 
   /** {name: SHA-256 of the shipped file's output, as int64 in C order, or as the bits of float32}. */
   outputDigests() {
-    const entries = this.manifest.outputs.map(({ name }, i) => [name, hex(new Sha256().update(bytesOf(this.outputs[i])).digest())]);
+    const entries = this.manifest.outputs.map(({ name }, i) => [
+      name,
+      hex(new Sha256().update(bytesOf(this.outputs[i])).digest()),
+    ]);
     return Object.fromEntries(entries);
   }
 }
@@ -154,10 +156,10 @@ function before(place, other) {
 function describe({ layer, kind, output, slice, expected }, step, sample) {
   if (kind !== "out") {
     const file = output ? `, output ${output} of the shipped file` : "";
-    return `layer ${layer}, step ${step}, sample ${sample}${file}: ${NAMES[kind]} ${slice ? "differ" : "are missing or of another shape"}`;
+    return `layer ${layer}, step ${step}, sample ${sample}${file}: ${NAMES[kind]} differ`;
   }
-  if (!slice) return `output ${layer}, sample ${sample}: missing or of another shape`;
   const element = Array.from(slice).findIndex((value, e) => Number(value) !== Number(expected[e]));
   if (element < 0 || slice instanceof Float32Array) return `output ${layer}, step ${step}, sample ${sample}: differs`;
-  return `output ${layer}, step ${step}, sample ${sample}, element ${element}: ${expected[element]} expected, ${slice[element]} found`;
+  const numbers = `${expected[element]} expected, ${slice[element]} found`;
+  return `output ${layer}, step ${step}, sample ${sample}, element ${element}: ${numbers}`;
 }

@@ -5,9 +5,11 @@ import { ARRAYS, BadInput, sizeOf } from "./numbers.js";
 export const VERSION = 1;
 const MAX_MANIFEST = 64 << 20;
 const MAX_FILE = 2 ** 31 - 1;
-const MAX_FILES = 10_000;
+const MAX_TOTAL = 2 ** 32;
+const MAX_FILES = 4096;
 const MAX_STEPS = 1_000_000;
-const MAX_SAMPLES = 1_000_000;
+const MAX_SAMPLES = 4096;
+const MAX_ARTEFACTS = 16;
 const MAX_NUMBERS = 2 ** 27;
 
 const PATH = /^[A-Za-z0-9_][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}$/;
@@ -37,16 +39,18 @@ export function readManifest(bytes) {
   unique(manifest.states, "states");
   each(manifest.vectors, "vectors", 0, (group, where) => checkGroup(manifest, group, where));
   each(manifest.artefacts, "artefacts", 1, (artefact, where) => checkArtefact(manifest, artefact, where));
+  if (manifest.artefacts.length > MAX_ARTEFACTS) throw wrong("artefacts", `lists more than ${MAX_ARTEFACTS}`);
+  checkUses(manifest);
   checkSizes(manifest);
   return manifest;
 }
 
 function checkHead(manifest) {
-  if (manifest.kind !== "qleaky-bundle") throw wrong("kind", "is not \"qleaky-bundle\"");
+  if (manifest.kind !== "qleaky-bundle") throw wrong("kind", 'is not "qleaky-bundle"');
   count(manifest.version, "version", Number.MAX_SAFE_INTEGER);
   if (manifest.version > VERSION) {
     throw new BadInput(
-      `This bundle has version ${manifest.version}, made by a later qleaky; its validator reads up to ${VERSION}, so make it again.`,
+      `This bundle has version ${manifest.version}, made by a later qleaky; its validator reads up to ${VERSION}. Make it again.`,
     );
   }
   text(manifest.created_by, "created_by");
@@ -62,6 +66,16 @@ function checkFiles(files) {
     hash(object(file, `files, ${name}`).sha256, `files, ${name}: sha256`);
     count(file.bytes, `files, ${name}: bytes`, MAX_FILE, 0);
   }
+  const total = entries.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+  if (total > MAX_TOTAL) throw wrong("files", `declares ${total} bytes, more than ${MAX_TOTAL}`);
+}
+
+// A file that stood for many would be read into memory for each.
+function checkUses({ inputs, outputs, states, artefacts }) {
+  const golden = [...inputs, ...outputs].map((entry) => entry.golden);
+  const used = [...golden, ...states.map(({ digests }) => digests), ...artefacts.flatMap(({ model, probe }) => [model, probe])];
+  const twice = used.find((name, i) => used.indexOf(name) < i);
+  if (twice !== undefined) throw new BadInput(`manifest.json uses ${quoted(twice)} twice.`);
 }
 
 function checkNetwork(network) {
@@ -124,7 +138,7 @@ function checkArtefact(manifest, artefact, where) {
   unique(artefact.probes, `${where}.probes`);
   if (artefact.probes.length !== manifest.states.length) throw wrong(`${where}.probes`, "is not one for each of states");
   if ((artefact.form === "step") !== Array.isArray(artefact.steps)) {
-    throw wrong(`${where}.steps`, "is not what the form has: a list for \"step\", null for others");
+    throw wrong(`${where}.steps`, 'is not what the form has: a list for "step", null for others');
   }
   each(artefact.steps ?? [], `${where}.steps`, 0, (step, place) => {
     text(step.input, `${place}.input`);
@@ -147,7 +161,9 @@ function checkProbe(manifest, probe, where) {
 function checkSizes({ network, inputs, outputs, states }) {
   const numbers = [...inputs, ...outputs, ...states].reduce((sum, { shape }) => sum + sizeOf(shape), 0) * network.num_steps;
   if (numbers > MAX_NUMBERS) {
-    throw new BadInput(`manifest.json declares ${numbers} numbers a sample, more than the ${MAX_NUMBERS} that are checked here.`);
+    throw new BadInput(
+      `manifest.json declares ${numbers} numbers a sample, more than the ${MAX_NUMBERS} that are checked here.`,
+    );
   }
 }
 
@@ -201,7 +217,8 @@ function hash(value, where) {
 }
 
 function count(value, where, most, least = 1) {
-  if (!Number.isSafeInteger(value) || value < least || value > most) throw wrong(where, `is no integer from ${least} to ${most}`);
+  if (!Number.isSafeInteger(value) || value < least || value > most)
+    throw wrong(where, `is no integer from ${least} to ${most}`);
 }
 
 function choice(value, where, values) {
@@ -212,7 +229,8 @@ function wrong(where, what) {
   return new BadInput(`manifest.json: ${where} ${what}.`);
 }
 
-/** A stranger's text as it can be shown: in quotes, escaped, cut. */
+/** A stranger's value as it can be shown: text in quotes, escaped, cut; of others the type. */
 export function quoted(value) {
-  return JSON.stringify(String(value).slice(0, 100)).replace(/[^ -~]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+  if (typeof value !== "string") return `what is no text, but ${value === null ? "null" : typeof value}`;
+  return JSON.stringify(value.slice(0, 100)).replace(/[^ -~]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }

@@ -1,4 +1,4 @@
-// `node web/node.mjs [--nonce N] [--report report.json]` in an unpacked bundle: the check of validate.html, under node.
+// `node web/node.mjs [--nonce N] [--report FILE] [--quick]` in an unpacked bundle: the check of validate.html, under node.
 
 import { lstat, open, rename, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
@@ -6,13 +6,15 @@ import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { BadInput, checkNonce, openBundle, validate } from "./validator.js";
+import { loadRuntime } from "./runtime.js";
+import { BadInput, checkNonce, openBundle, sentence, validate } from "./validator.js";
 
 const EXIT = { equal: 0, differs: 1, "no verdict": 3 };
 const BAD_INPUT = 2;
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const HELP = `Usage: node web/node.mjs [--nonce N] [--report FILE]
+const HELP = `Usage: node web/node.mjs [--nonce N] [--report FILE] [--quick]
 Runs the bundle's golden vectors through onnxruntime-web, compares every number and writes FILE (report.json).
+--quick measures latency for a moment only.
 Exit codes: 0 equal, 1 differs, 2 bad input, 3 no verdict.`;
 
 /** A bundle's file: a plain one below the folder, no link, and not larger than `most`. */
@@ -22,7 +24,8 @@ async function read(name, most) {
     const place = path.join(HERE, "..", ...parts.slice(0, i));
     const status = await lstat(place).catch(() => null);
     if (!status) throw new BadInput(`${name} is missing from the bundle.`);
-    if (i < parts.length ? !status.isDirectory() : !status.isFile()) throw new BadInput(`${name} is no plain file of the bundle.`);
+    if (i < parts.length ? !status.isDirectory() : !status.isFile())
+      throw new BadInput(`${name} is no plain file of the bundle.`);
   }
   const file = await open(path.join(HERE, "..", ...parts));
   try {
@@ -32,15 +35,6 @@ async function read(name, most) {
   } finally {
     await file.close();
   }
-}
-
-/** onnxruntime-web from the bundle's own files. */
-async function loadRuntime(bundle) {
-  const ort = await import("./ort/ort.wasm.min.mjs");
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmBinary = bundle.file("web/ort/ort-wasm-simd-threaded.wasm");
-  ort.env.wasm.wasmPaths = { mjs: new URL("./ort/ort-wasm-simd-threaded.mjs", import.meta.url).href };
-  return ort;
 }
 
 function device(ort) {
@@ -60,7 +54,7 @@ function line(text, last) {
   return text;
 }
 
-async function check({ nonce, report: target }) {
+async function check({ nonce, quick, report: target }) {
   let last = "";
   if (nonce !== null) checkNonce(nonce);
   const bundle = await openBundle(read, (done, total) => {
@@ -68,28 +62,32 @@ async function check({ nonce, report: target }) {
   });
   if (nonce !== null) checkNonce(nonce, bundle.manifest);
   const ort = await loadRuntime(bundle);
-  const { verdict, report, details } = await validate(bundle, {
+  const { verdict, report } = await validate(bundle, {
     ort,
     nonce,
+    quick,
     validator: "node.mjs",
     device: device(ort),
     peakMemory: () => process.resourceUsage().maxRSS * 1024,
     progress: ({ done, total, form, carrier, what }) => {
-      last = line(process.stdout.isTTY ? `${Math.floor((100 * done) / total)} % ${form}, ${carrier}: ${what}` : `${form}, ${carrier}`, last);
+      const graph = `${form}, ${carrier}`;
+      last = line(process.stdout.isTTY ? `${Math.floor((100 * done) / total)} % ${graph}: ${what}` : graph, last);
     },
   });
   if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
   await write(target, `${JSON.stringify(report, null, 1)}\n`);
-  details.forEach((detail, i) => print(detail, report.runs[i]));
-  console.log(`${verdict}: ${report.runs.reduce((sum, run) => sum + run.numbers_compared, 0)} numbers compared; ${target} written.`);
+  report.runs.forEach(print);
+  const compared = report.runs.reduce((sum, run) => sum + run.numbers_compared, 0);
+  console.log(`${verdict}: ${compared} numbers compared; ${target} written.`);
   return EXIT[verdict];
 }
 
-function print({ form, carrier, verdict, reason }, { numbers_compared: compared, tensors_differing: differing, latency_ms: latency }) {
-  console.log(`${form}, ${carrier}: ${verdict} (${compared} numbers, ${differing} tensors differ)`);
-  if (reason) console.log(`  ${reason}`);
-  for (const [what, ms] of Object.entries(latency)) {
-    if (ms?.runs) console.log(`  ${what}: median ${ms.median.toFixed(3)} ms, p99 ${ms.p99.toFixed(3)} ms, ${ms.runs} runs`);
+function print(run) {
+  const counts = `${run.numbers_compared} numbers, ${run.tensors_differing} tensors differ`;
+  console.log(`${run.form}, ${run.carrier}: ${run.verdict} (${counts})`);
+  if (run.reason) console.log(`  ${run.reason}`);
+  for (const [what, ms] of Object.entries(run.latency_ms ?? {})) {
+    if (ms) console.log(`  ${what}: median ${ms.median.toFixed(3)} ms, p99 ${ms.p99.toFixed(3)} ms, ${ms.runs} runs`);
   }
 }
 
@@ -107,7 +105,9 @@ async function write(target, text) {
 async function main() {
   let values;
   try {
-    ({ values } = parseArgs({ options: { nonce: { type: "string" }, report: { type: "string" }, help: { type: "boolean" } } }));
+    const flag = { type: "boolean", default: false };
+    const text = { type: "string" };
+    ({ values } = parseArgs({ options: { nonce: text, report: text, quick: flag, help: flag } }));
   } catch (error) {
     throw new BadInput(`${error.message.split("\n")[0]} See --help.`);
   }
@@ -115,13 +115,12 @@ async function main() {
     console.log(HELP);
     return 0;
   }
-  return check({ nonce: values.nonce ?? null, report: values.report ?? "report.json" });
+  return check({ nonce: values.nonce ?? null, quick: values.quick, report: values.report ?? "report.json" });
 }
 
 try {
   process.exitCode = await main();
 } catch (error) {
-  const message = error instanceof BadInput ? error.message : `The check ended early: ${String(error?.message ?? error).split("\n")[0]}`;
-  console.error(message.replace(/[^ -~]/g, "?"));
+  console.error(sentence(error).replace(/[^ -~]/g, "?"));
   process.exitCode = BAD_INPUT;
 }

@@ -3,6 +3,17 @@
 /** Input that is refused: its message is one sentence, without a trace. */
 export class BadInput extends Error {}
 
+/** What went wrong, in one sentence. */
+export function sentence(error) {
+  const text = String(error?.message ?? error)
+    .split("\n")[0]
+    .slice(0, 400);
+  return error instanceof BadInput ? text : `The check ended early: ${text}`;
+}
+
+/** Why an artefact cannot be compared at all. */
+export class NoVerdict extends Error {}
+
 /** Typed arrays by the name that both NumPy and ONNX Runtime give a type. */
 export const ARRAYS = {
   bool: Uint8Array,
@@ -49,7 +60,10 @@ export function readNpy(bytes, name) {
     throw new BadInput(`${name} holds ${found[1]}, which is no plain little-endian number.`);
   }
   const dtype = DESCRIPTIONS[found[1]];
-  const shape = found[2].split(",").filter((size) => size.trim()).map(Number);
+  const shape = found[2]
+    .split(",")
+    .filter((size) => size.trim())
+    .map(Number);
   const size = shape.reduce((product, length) => product * length, 1);
   const wanted = size * ARRAYS[dtype].BYTES_PER_ELEMENT;
   if (wanted !== bytes.length - start) {
@@ -96,11 +110,10 @@ export function outputCodes(values, floats) {
   return values.every(Number.isSafeInteger) ? BigInt64Array.from(values, BigInt) : null;
 }
 
-/** Numbers as JSON can hold them: integers of 53 bits, saturated; 0 where there is none. */
+/** The first numbers as codes that JSON can hold; what is no integer of 53 bits as the lowest of those, which is no code. */
 export function plainNumbers(values, offset, most) {
-  const limit = Number.MAX_SAFE_INTEGER;
-  const plain = (value) => Math.trunc(Math.min(Math.max(Number(value) + offset, -limit), limit)) || 0;
-  return Array.from(values.slice(0, most), plain);
+  const plain = (value) => (Number.isSafeInteger(Number(value)) ? Number(value) + offset : Number.MIN_SAFE_INTEGER);
+  return Array.from(values.subarray(0, most), plain);
 }
 
 /** How many numbers a shape has. */

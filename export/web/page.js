@@ -27,7 +27,8 @@ class Page {
   run() {
     this.worker?.terminate();
     this.report = null;
-    part("download").disabled = true;
+    part("download").hidden = true;
+    part("progress").hidden = false;
     part("divergence").hidden = true;
     part("results").hidden = true;
     part("run").textContent = "Run again";
@@ -35,7 +36,8 @@ class Page {
     this.say("", "Running", "Every file is checked, then every form of the network runs.", "running");
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this[data.type](data);
-    this.worker.onerror = () => this.refused({ message: "This browser cannot run the check: it needs module workers. Update it, or take another." });
+    this.worker.onerror = () =>
+      this.refused({ message: "This browser cannot run the check, which needs module workers; update it." });
     this.worker.postMessage({ nonce: part("nonce").value || null });
   }
 
@@ -45,6 +47,7 @@ class Page {
 
   manifest({ manifest }) {
     const { network, artefacts, vectors, samples, created_by: maker } = manifest;
+    part("what").hidden = false;
     const groups = vectors.map(({ name, count }) => `${number(count)} ${name.replaceAll("_", " ")}`);
     facts(part("checked"), [
       ["Made by", maker],
@@ -53,7 +56,7 @@ class Page {
       ["Layers", [...new Set(manifest.states.map(({ layer }) => layer))].join(", ")],
       ["Samples", `${number(samples)}, of ${number(network.num_steps)} steps`],
       ["Vectors", groups.join(", ")],
-      ["Theorem", network.proved ? "the contract's bounds prove exactness for all inputs" : network.reasons.join(" ") || "none"],
+      ["Its maker says", network.proved ? "proved exact for all inputs" : `not proved: ${network.reasons.join(" ")}`],
     ]);
   }
 
@@ -76,6 +79,7 @@ class Page {
 
   draw() {
     if (!this.shown) return;
+    part("spikes").hidden = false;
     this.drawn = performance.now();
     drawRaster(part("raster"), this.shown);
     part("caption").textContent = describeRaster(this.shown);
@@ -92,10 +96,10 @@ class Page {
       differs: `${number(compared)} numbers compared; ${number(differing)} tensors differ.`,
       "no verdict": report.runs.find((run) => run.verdict === "no verdict")?.reason,
     };
-    part("runs").replaceChildren(...report.runs.map(runCard));
+    part("runs").replaceChildren(...report.runs.map((run) => runCard(run, report.device.clock)));
     part("results").hidden = false;
     this.divergence(report.runs.find((run) => run.verdict === "differs"));
-    part("download").disabled = false;
+    part("download").hidden = false;
     this.say(TONES[verdict], WORDS[verdict], sentence[verdict], verdict);
   }
 
@@ -116,6 +120,7 @@ class Page {
   refused({ message }) {
     this.worker?.terminate();
     this.progress(0, "");
+    part("progress").hidden = true;
     this.say("odd", "! Refused", message, "refused");
   }
 
@@ -134,7 +139,8 @@ class Page {
   }
 }
 
-function runCard({ form, carrier, verdict, numbers_compared: compared, tensors_differing: differing, latency_ms: latency, assigned }) {
+function runCard(run, clock) {
+  const { form, carrier, verdict, numbers_compared: compared, tensors_differing: differing, latency_ms: latency } = run;
   const card = element("li", "");
   card.className = "run";
   const title = element("h3", "");
@@ -144,22 +150,20 @@ function runCard({ form, carrier, verdict, numbers_compared: compared, tensors_d
   title.append(element("span", `${form} (${carrier})`), tag);
   const list = element("dl", "");
   facts(list, [
-    ["Numbers compared", number(compared)],
-    ["Tensors that differ", number(differing)],
-    ["Inference", duration(latency.inference)],
-    ...(latency.step ? [["Step", duration(latency.step)]] : []),
-    ["Nodes", `${number(assigned.wasm)} on WebAssembly`],
+    ["Compared", `${number(compared)} numbers`],
+    ["Differing", `${number(differing)} tensors`],
+    ...(latency ? [["Inference", duration(latency.inference, clock)]] : []),
+    ...(latency?.step ? [["Step", duration(latency.step, clock)]] : []),
+    ...(run.assigned.wasm ? [["Nodes", `${number(run.assigned.wasm)} (WebAssembly)`]] : []),
+    ...(verdict === "no verdict" ? [["Why", run.reason]] : []),
   ]);
   card.append(title, list);
   return card;
 }
 
-function duration({ median, p99, runs }) {
-  return runs ? `median ${milliseconds(median)}, p99 ${milliseconds(p99)} (${number(runs)} runs)` : "not measured";
-}
-
-function milliseconds(value) {
-  return `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ms`;
+function duration({ median, p99, runs }, clock) {
+  const text = (value) => (value ? `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ms` : `under ${clock}`);
+  return `median ${text(median)}, p99 ${text(p99)} (${number(runs)} runs)`;
 }
 
 function facts(list, entries) {

@@ -46,6 +46,8 @@ function titleOf({ layer, neurons, rows }) {
 
 /** The picture in words. */
 export function describeRaster({ form, sample, layers }) {
-  const counts = layers.map(({ layer, spikes }) => `${spikes.reduce((sum, spike) => sum + spike, 0).toLocaleString("en")} in ${layer}`);
+  const counts = layers.map(
+    ({ layer, spikes }) => `${spikes.reduce((sum, spike) => sum + spike, 0).toLocaleString("en")} in ${layer}`,
+  );
   return `${form}, sample ${sample}: spikes over ${layers[0]?.steps ?? 0} steps, ${counts.join(", ")}.`;
 }

@@ -1,6 +1,6 @@
 // Running an artefact through onnxruntime-web: whole sequences, and the step form step by step.
 
-import { ARRAYS, sizeOf } from "./numbers.js";
+import { ARRAYS, NoVerdict, sizeOf } from "./numbers.js";
 
 /** A session of a model's bytes. Throws what the runtime throws. */
 export async function openSession(ort, bytes) {
@@ -27,7 +27,9 @@ export function cutInputs({ network, inputs }, values, samples, first, last) {
  */
 export async function run(ort, session, artefact, manifest, values, batch, onStep = () => {}) {
   if (artefact.form === "step") return runSteps(ort, session, artefact, manifest, values, batch, onStep);
-  const feeds = feed(ort, manifest, values, (input) => (input.time === "sequence" ? [manifest.network.num_steps, batch] : [batch]));
+  const feeds = feed(ort, manifest, values, (input) =>
+    input.time === "sequence" ? [manifest.network.num_steps, batch] : [batch],
+  );
   return pieces([await session.run(feeds)]);
 }
 
@@ -43,12 +45,15 @@ async function runSteps(ort, session, artefact, manifest, values, batch, onStep)
       const size = batch * sizeOf(manifest.inputs[i].shape);
       return manifest.inputs[i].time === "sequence" ? data.slice(t * size, (t + 1) * size) : data;
     });
-    const feeds = Object.assign(feed(ort, manifest, now, () => [batch]), states);
+    const feeds = Object.assign(
+      feed(ort, manifest, now, () => [batch]),
+      states,
+    );
     const start = performance.now();
     const found = await session.run(feeds);
     onStep(performance.now() - start);
     for (const { input, output } of artefact.steps) {
-      if (!Object.hasOwn(found, output)) throw new Error(`the graph has no output ${output}, its next state`);
+      if (!Object.hasOwn(found, output)) throw new NoVerdict(`the graph has no output ${output}, a next state`);
       states[input] = found[output];
     }
     steps.push(found);
@@ -75,11 +80,13 @@ function pieces(steps) {
   return found;
 }
 
-/** The numbers of some outputs one after another; null unless they are `size` of one type. */
+/** The numbers of some outputs one after another, `size` in all. Throws NoVerdict where there are others. */
 export function joined(found, names, size) {
   const parts = names.flatMap((name) => found.get(name) ?? []);
-  if (!parts.length || parts.some((part) => part.constructor !== parts[0].constructor)) return null;
-  if (parts.reduce((sum, part) => sum + part.length, 0) !== size) return null;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length !== size || parts.some((part) => part.constructor !== parts[0].constructor)) {
+    throw new NoVerdict(`the graph gives ${length} numbers in ${names[0]}, not ${size}`);
+  }
   if (parts.length === 1) return parts[0];
   const whole = new parts[0].constructor(size);
   let at = 0;
@@ -91,11 +98,9 @@ export function joined(found, names, size) {
 }
 
 /** An output's numbers of a whole run: of all steps, or of the last. */
-export function outputOf(found, artefact, name, overTime, size) {
-  const parts = found.get(name);
-  if (artefact.form !== "step" || overTime || !parts) return joined(found, [name], size);
-  const last = parts[parts.length - 1];
-  return last.length === size ? last : null;
+export function outputOf(found, { form }, name, overTime, size) {
+  const last = form === "step" && !overTime && found.has(name) ? new Map([[name, found.get(name).slice(-1)]]) : found;
+  return joined(last, [name], size);
 }
 
 /** How many nodes the graph of an ONNX file has: field 1 of field 7 of the protocol buffer. */

@@ -2,29 +2,34 @@
 
 import { Comparer } from "./comparing.js";
 import { SAMPLES, checkNonce, nonceInputs } from "./nonce.js";
-import { BadInput, sizeOf } from "./numbers.js";
+import { BadInput, NoVerdict, sizeOf } from "./numbers.js";
 import { countNodes, cutInputs, openSession, run } from "./running.js";
 
 export { openBundle } from "./bundle.js";
 export { stateDigest } from "./comparing.js";
 export { readManifest } from "./manifest.js";
 export { checkNonce, nonceInputs } from "./nonce.js";
-export { BadInput, floatBits, readNpy } from "./numbers.js";
+export { BadInput, floatBits, readNpy, sentence } from "./numbers.js";
 export { Sha256, hex, sha256 } from "./sha256.js";
 
 const BATCH = 8;
 const BATCH_NUMBERS = 2 ** 22;
 const RASTER_ROWS = 96;
 const WARM_UPS = 2;
+const SINGLES = 16;
 
 /**
  * Run every artefact of an opened bundle and compare.
  *
- * Options: `ort`, onnxruntime-web; `nonce`, or null; `validator`, `device` and `peakMemory()` for the report;
- * `progress({done, total, form, carrier, what})`; `onSample({form, sample, layers})`, the spikes of a sample just run.
- * Returns {verdict, report, runs: what the page shows of each artefact}.
+ * Options: `ort`, onnxruntime-web; `nonce`, or null; `quick`: measure latency for a moment only; `validator`, `device` and
+ * `peakMemory()` for the report; `progress({done, total, form, carrier, what})`; `onSample({form, sample, layers})`, the spikes of
+ * a sample just run.
+ * Returns {verdict, report}.
  */
-export async function validate(bundle, { ort, nonce = null, validator, device, peakMemory, progress, onSample }) {
+export async function validate(
+  bundle,
+  { ort, nonce = null, quick = false, validator, device, peakMemory, progress, onSample },
+) {
   const { manifest } = bundle;
   if (nonce !== null) checkNonce(nonce, manifest);
   const size = batchSize(manifest);
@@ -32,12 +37,11 @@ export async function validate(bundle, { ort, nonce = null, validator, device, p
   const total = manifest.artefacts.length * (batches + 2);
   let done = 0;
   const step = (what, { form, carrier }) => progress?.({ done: done++, total, form, carrier, what });
-  const checks = [];
+  const runs = [];
   for (const [i, artefact] of manifest.artefacts.entries()) {
     done = (i * total) / manifest.artefacts.length;
-    checks.push(await checkArtefact({ bundle, artefact, ort, nonce, size, step, onSample }));
+    runs.push(await checkArtefact({ bundle, artefact, ort, nonce, quick, size, step, onSample }));
   }
-  const runs = checks.map(({ report }) => report);
   const report = {
     kind: "qleaky-report",
     version: 1,
@@ -49,7 +53,7 @@ export async function validate(bundle, { ort, nonce = null, validator, device, p
     runs,
     peak_memory_bytes: peakMemory?.() ?? null,
   };
-  return { verdict: verdictOf(runs), report, details: checks.map(({ detail }) => detail) };
+  return { verdict: verdictOf(runs), report };
 }
 
 function verdictOf(runs) {
@@ -72,7 +76,7 @@ async function checkArtefact(check) {
     await Promise.all(sessions.map((session) => session.release()));
   } catch (error) {
     if (error instanceof BadInput) throw error;
-    failure = String(error?.message ?? error).split("\n")[0].slice(0, 300).replace(/[^ -~]/g, "?");
+    failure = reasonOf(error, check.ort);
   }
   return finished(check, comparer, drawn, { failure, latency });
 }
@@ -100,21 +104,23 @@ async function compareAll({ bundle, artefact, ort, size, step, onSample }, [ship
   }
 }
 
-/** The shipped file at batch 1, clocked; what it gives is compared, too. */
-async function measure({ bundle, artefact, ort, step }, [shipped], comparer) {
+/** The shipped file at batch 1, clocked; what it gives for the first samples is compared, too. */
+async function measure({ bundle, artefact, ort, quick, step }, [shipped], comparer) {
   step("latency", artefact);
   const { manifest } = bundle;
   const inferences = [];
   const steps = [];
+  const singles = Math.min(SINGLES, manifest.samples);
   const began = performance.now();
-  for (let i = 0; enough(inferences.length, performance.now() - began); i++) {
+  const done = () => quick || enough(inferences.length, performance.now() - began);
+  for (let i = 0; i < Math.max(singles, WARM_UPS + 1) || !done(); i++) {
     const sample = i % manifest.samples;
     const values = cutInputs(manifest, bundle.inputs, manifest.samples, sample, sample + 1);
     const taken = [];
     const start = performance.now();
     const found = await run(ort, shipped, artefact, manifest, values, 1, (ms) => taken.push(ms));
     const whole = performance.now() - start;
-    if (i < manifest.samples) comparer.addOutputs(found, artefact, sample, 1, false);
+    if (i < singles) comparer.addOutputs(found, artefact, sample, 1, false);
     if (i < WARM_UPS) continue;
     inferences.push(taken.length ? taken.reduce((sum, ms) => sum + ms) : whole);
     steps.push(...taken);
@@ -123,47 +129,64 @@ async function measure({ bundle, artefact, ort, step }, [shipped], comparer) {
 }
 
 function enough(runs, elapsed) {
-  return runs < 5 || (runs < 200 && elapsed < (runs < 50 ? 3000 : 1000));
+  return runs >= 200 || (runs >= 5 && elapsed > (runs < 50 ? 3000 : 1000));
 }
 
+/** Nearest ranks, in milliseconds: values that were measured, none in between. */
 function statistics(times) {
   const sorted = Float64Array.from(times).sort();
-  const half = sorted.length >> 1;
-  return {
-    median: sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2,
-    p99: sorted[Math.ceil(0.99 * sorted.length) - 1],
-    runs: sorted.length,
-  };
+  const rank = (percent) => Math.round(sorted[Math.ceil((sorted.length * percent) / 100) - 1] * 1e6) / 1e6;
+  return { median: rank(50), p99: rank(99), runs: sorted.length };
 }
 
-function finished({ bundle, artefact, ort }, comparer, drawn, { failure, latency }) {
+function reasonOf(error, ort) {
+  const text = String(error?.message ?? error)
+    .split("\n")[0]
+    .slice(0, 300)
+    .replace(/[^ -~]/g, "?");
+  return error instanceof NoVerdict ? text : `onnxruntime-web ${ort.env.versions.web} could not run it: ${text}`;
+}
+
+function finished({ bundle, artefact }, comparer, drawn, { failure, latency }) {
   const { manifest } = bundle;
-  const differing = comparer.differing + (drawn?.differing ?? 0);
-  const first = comparer.first ?? drawn?.first ?? null;
-  const verdict = differing ? "differs" : failure === null ? "equal" : "no verdict";
-  const found = first && (comparer.first ? first.text : `with the nonce's vectors the two files of this form differ: ${first.text}`);
-  const { sha256: model } = manifest.files[artefact.model];
-  const { sha256: probe } = manifest.files[artefact.probe];
   const report = {
     form: artefact.form,
     carrier: artefact.carrier,
-    model_sha256: model,
-    probe_sha256: probe,
+    model_sha256: manifest.files[artefact.model].sha256,
+    probe_sha256: manifest.files[artefact.probe].sha256,
     provider: "wasm",
-    // The WebAssembly build has no other provider: all nodes of the graph are its.
-    assigned: { wasm: countNodes(bundle.file(artefact.model)) },
-    verdict,
-    reason: found ?? (failure === null ? "" : `onnxruntime-web ${ort.env.versions.web} could not run it: ${failure}`),
+    assigned: {},
+    verdict: "no verdict",
+    reason: failure ?? "",
     samples: manifest.samples,
+    numbers_compared: 0,
+    tensors_differing: 0,
+    first_divergence: null,
+    step_digests: [],
+    output_digests: {},
+    nonce: null,
+    latency_ms: null,
+  };
+  return failure === null
+    ? { ...report, ...judged(bundle.file(artefact.model), comparer, drawn), latency_ms: latency }
+    : report;
+}
+
+function judged(model, comparer, drawn) {
+  const differing = comparer.differing + (drawn?.differing ?? 0);
+  const parted = drawn?.first ? `with the nonce's vectors the two files part: ${drawn.first.text}` : "";
+  return {
+    // The WebAssembly build has no other provider: all nodes of the graph are its.
+    assigned: { wasm: countNodes(model) },
+    verdict: differing ? "differs" : "equal",
+    reason: (comparer.first?.text ?? parted).slice(0, 1000),
     numbers_compared: comparer.compared + (drawn?.compared ?? 0),
     tensors_differing: differing,
     first_divergence: comparer.first?.divergence ?? null,
     step_digests: comparer.stepDigests(),
     output_digests: comparer.outputDigests(),
     nonce: drawn && { samples: SAMPLES, step_digests: drawn.stepDigests(), output_digests: drawn.outputDigests() },
-    latency_ms: latency ?? { inference: { median: 0, p99: 0, runs: 0 }, step: null },
   };
-  return { report, detail: { form: artefact.form, carrier: artefact.carrier, verdict, reason: report.reason } };
 }
 
 function batchSize({ network, inputs, outputs, states }) {
@@ -174,16 +197,19 @@ function batchSize({ network, inputs, outputs, states }) {
 /** Spikes of a batch's first sample: a row of steps for each neuron, or for RASTER_ROWS of them at equal distances. */
 function rasters(found, artefact, manifest, batch) {
   const steps = manifest.network.num_steps;
-  return artefact.probes.filter(({ kind }) => kind === "spk").map(({ layer, outputs }) => {
-    const size = sizeOf(manifest.states.find((state) => state.layer === layer && state.kind === "spk").shape);
-    const rows = Math.min(size, RASTER_ROWS);
-    const spikes = new Uint8Array(rows * steps);
-    const flat = outputs.flatMap((name) => found.get(name) ?? []);
-    for (let t = 0; t < steps; t++) {
-      const piece = flat.length === steps ? flat[t] : flat[0];
-      const start = flat.length === steps ? 0 : t * batch * size;
-      for (let r = 0; r < rows; r++) spikes[r * steps + t] = Number(piece?.[start + Math.floor((r * size) / rows)] ?? 0) ? 1 : 0;
-    }
-    return { layer, neurons: size, rows, steps, spikes };
-  });
+  return artefact.probes
+    .filter(({ kind }) => kind === "spk")
+    .map(({ layer, outputs }) => {
+      const size = sizeOf(manifest.states.find((state) => state.layer === layer && state.kind === "spk").shape);
+      const rows = Math.min(size, RASTER_ROWS);
+      const spikes = new Uint8Array(rows * steps);
+      const flat = outputs.flatMap((name) => found.get(name) ?? []);
+      for (let t = 0; t < steps; t++) {
+        const piece = flat.length === steps ? flat[t] : flat[0];
+        const start = flat.length === steps ? 0 : t * batch * size;
+        for (let r = 0; r < rows; r++)
+          spikes[r * steps + t] = Number(piece?.[start + Math.floor((r * size) / rows)] ?? 0) ? 1 : 0;
+      }
+      return { layer, neurons: size, rows, steps, spikes };
+    });
 }

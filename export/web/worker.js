@@ -1,10 +1,13 @@
 // The check in a worker, so that the page stays alive: messages {type} go to page.js.
 
-import { BadInput, checkNonce, openBundle, validate } from "./validator.js";
+import { loadRuntime } from "./runtime.js";
+import { BadInput, checkNonce, openBundle, sentence, validate } from "./validator.js";
 
 /** A bundle's file from the page's own server. */
 async function read(name, most) {
-  const response = await fetch(new URL(`../${name}`, import.meta.url), { cache: "no-store", redirect: "error" }).catch(() => null);
+  const response = await fetch(new URL(`../${name}`, import.meta.url), { cache: "no-store", redirect: "error" }).catch(
+    () => null,
+  );
   if (!response?.ok) throw new BadInput(`${name} is missing: the server answers ${response ? response.status : "nothing"}.`);
   const reader = response.body.getReader();
   const pieces = [];
@@ -26,15 +29,6 @@ async function read(name, most) {
   return bytes;
 }
 
-/** onnxruntime-web from beside this file; one thread, since others need headers that plain file servers do not send. */
-async function loadRuntime(bundle) {
-  const ort = await import("./ort/ort.wasm.min.mjs");
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmBinary = bundle.file("web/ort/ort-wasm-simd-threaded.wasm");
-  ort.env.wasm.wasmPaths = { mjs: new URL("./ort/ort-wasm-simd-threaded.mjs", import.meta.url).href };
-  return ort;
-}
-
 function device(ort) {
   return {
     machine: navigator.platform || "unknown",
@@ -42,7 +36,20 @@ function device(ort) {
     processor: `${navigator.hardwareConcurrency ?? "unknown"} logical cores, 1 used`,
     browser: navigator.userAgent,
     runtime: `onnxruntime-web ${ort.env.versions.web}`,
+    clock: `${clockStep().toLocaleString("en", { maximumSignificantDigits: 2 })} ms`,
   };
+}
+
+/** Milliseconds between two readings of the clock that differ; browsers keep it coarse. */
+function clockStep() {
+  let least = Infinity;
+  for (let i = 0; i < 5; i++) {
+    const start = performance.now();
+    let now = start;
+    while (now === start) now = performance.now();
+    least = Math.min(least, now - start);
+  }
+  return least;
 }
 
 async function check(nonce) {
@@ -65,7 +72,6 @@ onmessage = async ({ data }) => {
   try {
     await check(data.nonce);
   } catch (error) {
-    const bad = error instanceof BadInput;
-    postMessage({ type: "refused", message: bad ? error.message : `The check ended early: ${String(error?.message ?? error).slice(0, 300)}` });
+    postMessage({ type: "refused", message: sentence(error) });
   }
 };

@@ -1,7 +1,8 @@
 """The files of a bundle with a page: the check in JavaScript, and onnxruntime-web as npm installed it, with its licences.
 
-The page runs offline, so the WebAssembly build of onnxruntime-web (MIT) goes along. Its npm package has no file with the licence's
-text or with the notices of what it was built from; the Python package onnxruntime, of the same project, has both.
+The page runs offline, so the WebAssembly build of onnxruntime-web (MIT) goes along. Its npm package has neither a file with the
+text of its licence nor one with the notices of what it was built from; the Python package onnxruntime, of the same project, has
+both.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SCRIPTS = (
     "page.js",
     "raster.js",
     "running.js",
+    "runtime.js",
     "sha256.js",
     "validator.js",
     "worker.js",
@@ -90,7 +92,9 @@ def _installed() -> Path:
     places = (folder / "node_modules" / NAME for folder in (here, *here.parents))
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
-        raise MissingDependencyError(f"The page needs {NAME}, and there is no node_modules/{NAME} in {here} or above. {_advice()}")
+        raise MissingDependencyError(
+            f"The page needs {NAME}, and there is no node_modules/{NAME} in {here} or above. {_advice()}"
+        )
     return found
 
 
@@ -104,8 +108,8 @@ def _read(path: Path) -> bytes:
 def _notice(package: Path, name: str) -> bytes:
     """A licence text: the npm package's own, or else that of the Python package, which is not imported for it."""
     spec = find_spec("onnxruntime")
-    folders = [package, *(Path(place) for place in (spec.submodule_search_locations or ()) if spec)]  # type: ignore[union-attr]
-    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    installed = (spec.submodule_search_locations if spec else None) or ()
+    found = next((folder / name for folder in (package, *map(Path, installed)) if (folder / name).is_file()), None)
     if found is None:
         raise MissingDependencyError(
             f"{name} of onnxruntime is neither in {package} nor with the Python package, and a bundle carries the runtime only "
@@ -115,6 +119,4 @@ def _notice(package: Path, name: str) -> bytes:
 
 
 def _advice() -> str:
-    return (
-        f"Run `npm install {NAME}@{TESTED}` here, or name the package's folder in {VARIABLE}."
-    )
+    return f"Run `npm install {NAME}@{TESTED}` here, or name the package's folder in {VARIABLE}."

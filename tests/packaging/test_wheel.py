@@ -46,6 +46,7 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
         "datasets/japanese_vowels.npz",
         "datasets/digits.npz",
         "_data/export/README.md",
+        "_data/export/web/validate.html",
         "_data/models/README.md",
     )
     assert {f"qleaky/{name}" for name in wanted} <= names

@@ -4,8 +4,23 @@ import { access } from "node:fs/promises";
 import path from "node:path";
 import puppeteer from "puppeteer-core";
 
-const { url, chromium, width, height, dark = false, downloads = null, screenshot = null, timeout = 60_000, focus = 0 } = JSON.parse(process.argv[2]);
-const browser = await puppeteer.launch({ executablePath: chromium, headless: true, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+const {
+  url,
+  chromium,
+  width,
+  height,
+  dark = false,
+  downloads = null,
+  screenshot = null,
+  timeout = 60_000,
+  focus = 0,
+  wait = true,
+} = JSON.parse(process.argv[2]);
+const browser = await puppeteer.launch({
+  executablePath: chromium,
+  headless: true,
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
 try {
   const page = await browser.newPage();
   const problems = [];
@@ -17,7 +32,7 @@ try {
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }]);
   const began = Date.now();
   await page.goto(url);
-  if (url.startsWith("http")) {
+  if (url.startsWith("http") && wait) {
     await page.waitForFunction(() => !["running", undefined].includes(document.documentElement.dataset.state), { timeout });
   }
   const seconds = (Date.now() - began) / 1000;
@@ -32,7 +47,15 @@ try {
     const client = await page.createCDPSession();
     await client.send("Browser.setDownloadBehavior", { behavior: "allow", downloadPath: downloads });
     await page.click("#download");
-    for (let i = 0; i < 100 && !(await access(path.join(downloads, "report.json")).then(() => true, () => false)); i++) {
+    for (
+      let i = 0;
+      i < 100 &&
+      !(await access(path.join(downloads, "report.json")).then(
+        () => true,
+        () => false,
+      ));
+      i++
+    ) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
