@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_helpers import bundle, device, members, unpacked, validated, zipped
+from bundle_helpers import bundle, device, members, network, unpacked, validated, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from qleaky.errors import ArtefactError
 from qleaky.export.bundle_manifest import Manifest
 from qleaky.verification.bundles import Bundle
 from qleaky.verification.device_file import DeviceFile
+from qleaky.verification.device_report import check_report
 
 EXAMPLES = 60
 VALUES = st.recursive(
@@ -107,6 +108,32 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_a_changed_report_is_read_or_refused(data: st.DataObject, report: bytes) -> None:
     text = data.draw(changed(report) | damaged(report))
     reads(lambda: DeviceFile.decode(text))
+
+
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_a_changed_report_is_judged_or_refused(
+    data: st.DataObject, report: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "a.zip").write_bytes(bundle())
+    (folder / "report.json").write_bytes(data.draw(changed(report)))
+    opened = Bundle.open(folder / "a.zip")
+    reads(lambda: check_report(folder / "report.json", opened, network(), "n"))
+
+
+@settings(max_examples=EXAMPLES)
+@given(data=changed(MANIFEST))
+def test_the_device_ends_with_an_exit_code_whatever_the_manifest_says(
+    data: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = unpacked(tmp_path_factory.mktemp("device"))
+    (folder / "manifest.json").write_bytes(data)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(device().Check, "_latency", lambda *_: None)
+        code, report = validated(folder, "--samples", "2")
+    assert (code in (0, 1, 3)) == bool(report)
+    assert code in (0, 1, 2, 3)
 
 
 @settings(max_examples=EXAMPLES)
