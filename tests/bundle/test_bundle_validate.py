@@ -425,6 +425,23 @@ def test_a_graph_that_cannot_run_gives_no_verdict(tmp_path: Path) -> None:
     assert run["reason"].startswith("ONNX Runtime cannot load the graph: ")
 
 
+def test_a_graph_that_only_optimisation_breaks_runs_without_it_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = onnxruntime.InferenceSession
+
+    def open_session(data: bytes, options: Any, **settings: Any) -> Any:
+        if options.graph_optimization_level != onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL:
+            raise RuntimeError("two nodes with same node name\nand more")
+        return session(data, options, **settings)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    code, report = validated(unpacked(tmp_path))
+    assert code == 0
+    why = "without graph optimisation, with which ONNX Runtime cannot load the graph: two nodes with same node name"
+    assert {(run["verdict"], run["reason"]) for run in report["runs"]} == {("equal", why)}
+
+
 def test_floats_that_are_no_integers_equal_no_code() -> None:
     codes = device().codes_of(np.array([1.0, 1.5, np.nan, np.inf, -0.0, 2.0**60], np.float32), False, 3)
     nothing = -(1 << 63)
