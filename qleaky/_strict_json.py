@@ -33,6 +33,7 @@ def decode_strictly(data: bytes, wanted: type[Decoded], where: str, *, kind: str
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_once, parse_int=_integer, parse_float=_real, parse_constant=_constant
         )
+        _check_characters(data, value)
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{where} is damaged: it is no JSON of the kind that qleaky reads ({_short(error)}).") from error
     if not isinstance(value, dict) or value.get("kind") != kind:
@@ -44,6 +45,12 @@ def decode_strictly(data: bytes, wanted: type[Decoded], where: str, *, kind: str
         return msgspec.convert(value, wanted, strict=True)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ArtefactError(f"{where} is damaged: {_short(error)}.") from error
+
+
+def _check_characters(data: bytes, value: Any) -> None:
+    """Refuse halves of characters, which JSON can escape and nothing can write."""
+    if b"\\ud" in data.lower():
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

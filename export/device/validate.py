@@ -1,6 +1,7 @@
 """Checks that this device computes a spiking network bit for bit; needs Python 3.8, numpy and onnxruntime alone.
 
-Usage: python validate.py [--nonce WORD] [--provider NAME] [--all-providers] [--threads N] [--report FILE] [--samples N] [--quick]
+Usage: python validate.py [--nonce WORD] [--provider NAME] [--all-providers] [--threads N] [--report FILE] [--samples N]
+       [--quick]
 
 Runs the graphs of the folder it lies in (an unpacked bundle from `qleaky-export bundle`): the shipped bytes, whose outputs and
 final states are compared, and of each a twin with every spike and membrane as an output, compared by digest for every layer,
@@ -25,6 +26,7 @@ import shutil  # noqa: E402
 import stat  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: E402
 
 try:
     import numpy as np
@@ -46,6 +48,14 @@ NOT_A_NUMBER = 0x7FC00000
 DTYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64")
 KINDS = ("mem", "spk", "syn")
 
+Json = Dict[str, Any]
+Array = np.ndarray
+Arrays = Dict[str, Array]
+Place = Tuple[str, str]
+States = Dict[Place, Array]
+Golden = Tuple[Arrays, Arrays, States]
+Rule = Callable[[Any], Optional[str]]
+
 
 class BadInput(Exception):
     """What makes a check impossible: one sentence."""
@@ -55,47 +65,47 @@ class NoVerdict(Exception):
     """Why a provider cannot say anything about a graph."""
 
 
-def shown(text, most=120):
+def shown(text: Any, most: int = 120) -> str:
     """Text of others for a terminal: control characters escaped, cut after ``most``."""
     text = str(text)
     text = text if len(text) <= most else text[: most - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def first_line(error):
+def first_line(error: Any) -> str:
     """What an error of ONNX Runtime says first."""
-    return shown((str(error).strip() or type(error).__name__).splitlines()[0], 200)
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0], 200).rstrip(".")
 
 
 # The manifest: rules are functions that say what is wrong with a value, or nothing.
 
 
-def whole(low, high):
+def whole(low: int, high: int) -> Rule:
     return lambda v: None if type(v) is int and low <= v <= high else f"is no whole number from {low} to {high}"
 
 
-def text(least=0, most=4096, pattern=None):
-    def rule(v):
+def text(least: int = 0, most: int = 4096, pattern: Optional[str] = None) -> Rule:
+    def rule(v: Any) -> Optional[str]:
         fits = isinstance(v, str) and least <= len(v) <= most and (pattern is None or re.match(pattern, v))
         return None if fits else "is no text that fits"
 
     return rule
 
 
-def one_of(*known):
+def one_of(*known: str) -> Rule:
     return lambda v: None if isinstance(v, str) and v in known else f"is none of {', '.join(known)}"
 
 
-def flag(v):
+def flag(v: Any) -> Optional[str]:
     return None if isinstance(v, bool) else "is not true or false"
 
 
-def maybe(rule):
+def maybe(rule: Rule) -> Rule:
     return lambda v: None if v is None else rule(v)
 
 
-def many(rule, least=0, most=1 << 22):
-    def check(v):
+def many(rule: Rule, least: int = 0, most: int = 1 << 22) -> Rule:
+    def check(v: Any) -> Optional[str]:
         if not isinstance(v, list) or not least <= len(v) <= most:
             return f"is no list of {least} to {most}"
         return next((f"[{i}] {p}" for i, p in enumerate(map(rule, v)) if p), None)
@@ -103,8 +113,8 @@ def many(rule, least=0, most=1 << 22):
     return check
 
 
-def table(key, rule):
-    def check(v):
+def table(key: Rule, rule: Rule) -> Rule:
+    def check(v: Any) -> Optional[str]:
         if not isinstance(v, dict) or len(v) > MAX_FILES:
             return f"is no object of at most {MAX_FILES} entries"
         return next((f"['{shown(k)}'] {p}" for k, x in v.items() for p in (key(k) or rule(x),) if p), None)
@@ -112,8 +122,8 @@ def table(key, rule):
     return check
 
 
-def entry(**rules):
-    def check(v):
+def entry(**rules: Rule) -> Rule:
+    def check(v: Any) -> Optional[str]:
         if not isinstance(v, dict) or set(v) != set(rules):
             return f"has not exactly the fields {', '.join(sorted(rules))}"
         return next((f"{k}: {p}" for k, rule in rules.items() for p in (rule(v[k]),) if p), None)
@@ -169,24 +179,24 @@ MANIFEST = entry(
 )
 
 
-def once(pairs):
+def once(pairs: List[Tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands twice in one object")
     return found
 
 
-def integer(digits):
+def integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
     return int(digits)
 
 
-def refused(what):
+def refused(what: str) -> None:
     raise ValueError(f"it holds {what[:20]}, which is no whole number")
 
 
-def product(shape):
+def product(shape: Iterable[int]) -> int:
     total = 1
     for size in shape:
         total *= size
@@ -196,7 +206,7 @@ def product(shape):
 class Bundle:
     """The unpacked folder: its manifest, and files that are what the manifest says."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = folder
         data = self._read("manifest.json", MAX_MANIFEST_BYTES)
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -205,7 +215,7 @@ class Bundle:
         self.network, self.samples = self.manifest["network"], self.manifest["samples"]
         self.steps, self.floats = self.network["num_steps"], self.network["numbers"] == "float32"
 
-    def _parsed(self, data):
+    def _parsed(self, data: bytes) -> Json:
         try:
             value = json.loads(
                 data.decode("utf-8"),
@@ -214,6 +224,7 @@ class Bundle:
                 parse_float=refused,
                 parse_constant=refused,
             )
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # refuses halves of characters
         except (ValueError, RecursionError) as error:
             why = "nested too deeply" if isinstance(error, RecursionError) else error
             raise BadInput(f"manifest.json is damaged: {first_line(why)}.") from None
@@ -229,12 +240,12 @@ class Bundle:
             raise BadInput(f"manifest.json is damaged: {shown(problem, 300)}.")
         return value
 
-    def _check(self):
+    def _check(self) -> None:
         problem = next(self._problems(self.manifest), None)
         if problem:
             raise BadInput(f"manifest.json {shown(problem, 300)}.")
 
-    def _problems(self, m):
+    def _problems(self, m: Json) -> Iterator[str]:
         """What is wrong with the manifest beyond types."""
         files, states = m["files"], [(s["layer"], s["kind"]) for s in m["states"]]
         used = [e["golden"] for e in m["inputs"] + m["outputs"]] + [s["digests"] for s in m["states"]]
@@ -258,6 +269,10 @@ class Bundle:
                 yield "gives integer inputs no range, or others one"
             elif None not in bounds and not (bounds == sorted(bounds) and e["high"] - e["low"] < 1 << 32):
                 yield "has an input with an impossible range"
+        yield from self._other_problems(m, states)
+
+    def _other_problems(self, m: Json, states: List[Place]) -> Iterator[str]:
+        """What is wrong with groups of vectors and descriptions of graphs."""
         ends = [0]
         for group in m["vectors"]:
             ends.append(ends[-1] + group["count"] if group["first"] == ends[-1] else -1)
@@ -265,6 +280,8 @@ class Bundle:
             yield "has groups of vectors that are not its samples"
         for a in m["artefacts"]:
             steps = 1 if a["form"] == "step" else m["network"]["num_steps"]
+            if any(product(s["shape"]) > MAX_ELEMENTS for s in a["steps"] or []):
+                yield "declares more numbers than a bundle may have"
             if sorted((p["layer"], p["kind"]) for p in a["probes"]) != sorted(states):
                 yield f"does not say where {a['model']} has every spike and state"
             if any((f["layer"], f["kind"]) not in states for f in a["final_states"]):
@@ -272,7 +289,7 @@ class Bundle:
             if (a["steps"] is None) == (a["form"] == "step") or any(len(p["outputs"]) not in (1, steps) for p in a["probes"]):
                 yield f"describes {a['model']} as of another form than it says"
 
-    def _read(self, name, most):
+    def _read(self, name: str, most: int) -> bytes:
         """A plain file of the folder; never through a link, never more than ``most`` bytes."""
         path = self.folder
         try:
@@ -291,7 +308,7 @@ class Bundle:
             raise BadInput(f"{shown(name)} has more than the {most} bytes it may have. Get the bundle again.")
         return data
 
-    def read(self, name):
+    def read(self, name: str) -> bytes:
         """The bytes of a file, checked against the manifest."""
         said = self.manifest["files"][name]
         data = self._read(name, said["bytes"])
@@ -301,7 +318,7 @@ class Bundle:
             )
         return data
 
-    def array(self, name, dtype, shape):
+    def array(self, name: str, dtype: str, shape: Sequence[int]) -> Array:
         """The numbers of a .npy file of this type and shape; its text is compared, not evaluated."""
         data, wanted = self.read(name), np.dtype(dtype).newbyteorder("<")
         start = 10 + int.from_bytes(data[8:10], "little")
@@ -312,7 +329,7 @@ class Bundle:
             raise BadInput(f"{shown(name)} is cut short, or too long. Get the bundle again.")
         return np.frombuffer(data, wanted, offset=start).reshape(shape).astype(np.dtype(dtype))
 
-    def golden(self, count):
+    def golden(self, count: int) -> Golden:
         """Inputs, outputs (codes) and digests of the first ``count`` samples."""
         m, lead = self.manifest, [self.steps, self.samples]
         inputs, outputs, digests = {}, {}, {}
@@ -341,7 +358,7 @@ INSIDE = {
 }
 
 
-def fields(data, start, end):
+def fields(data: bytes, start: int, end: int) -> Iterator[Tuple[int, Any]]:
     """Number, wire type and value (a number, or where the bytes begin and end) of every field of a protobuf message."""
     while start < end:
         key, start = varint(data, start, end)
@@ -360,7 +377,7 @@ def fields(data, start, end):
         yield number, value
 
 
-def varint(data, start, end):
+def varint(data: bytes, start: int, end: int) -> Tuple[int, int]:
     value = shift = 0
     while start < end and shift < 70:
         byte = data[start]
@@ -370,7 +387,7 @@ def varint(data, start, end):
     raise ValueError("it is cut short")
 
 
-def check_model(data, name):
+def check_model(data: bytes, name: str) -> int:
     """Refuse a graph with numbers in other files, operators outside the standard, or loops without end; its number of nodes.
 
     ONNX Runtime would read other files by the paths that a model names.
@@ -399,7 +416,7 @@ def check_model(data, name):
     return nodes
 
 
-def model_problem(kind, number, value, data):
+def model_problem(kind: str, number: int, value: Any, data: bytes) -> Optional[str]:
     here = bytes(data[value[0] : value[1]]) if isinstance(value, tuple) and kind == "node" and number in (4, 7) else b""
     if kind == "model" and number not in ALLOWED_IN_MODEL:
         return "it holds more than a graph"
@@ -415,7 +432,7 @@ def model_problem(kind, number, value, data):
 class Session:
     """A graph in ONNX Runtime on one execution provider."""
 
-    def __init__(self, data, nodes, provider, threads, profile=None):
+    def __init__(self, data: bytes, nodes: int, provider: str, threads: int, profile: Optional[str] = None) -> None:
         if provider not in ort.get_available_providers():
             found = ", ".join(ort.get_available_providers())
             raise NoVerdict(f"this onnxruntime has no {shown(provider)}; it has {found}")
@@ -425,30 +442,43 @@ class Session:
         options.enable_mem_reuse = nodes < MANY_NODES
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, profile
+        self.note = ""
         try:
-            self._session = ort.InferenceSession(data, options, providers=[provider])
-            self._session.disable_fallback()
-        except Exception as error:  # onnxruntime raises its own unrelated types
-            raise NoVerdict(f"ONNX Runtime cannot load the graph: {first_line(error)}") from None
+            self._open(data, options, provider)
+        except NoVerdict as failure:
+            # Fusions of older versions fail on graphs that run: 1.19 gives two nodes of a long unrolled graph one name.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            try:
+                self._open(data, options, provider)
+            except NoVerdict:
+                raise failure from None
+            self.note = f"without graph optimisation, with which {failure}"
         if provider not in self._session.get_providers():
             raise NoVerdict(f"{provider} could not be started")
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.outputs = [value.name for value in self._session.get_outputs()]
 
-    def run(self, feeds):
+    def _open(self, data: bytes, options: Any, provider: str) -> None:
+        try:
+            self._session = ort.InferenceSession(data, options, providers=[provider])
+            self._session.disable_fallback()
+        except Exception as error:  # onnxruntime raises its own unrelated types
+            raise NoVerdict(f"ONNX Runtime cannot load the graph: {first_line(error)}") from None
+
+    def run(self, feeds: Arrays) -> Arrays:
         try:
             return dict(zip(self.outputs, self._session.run(None, feeds)))
         except Exception as error:
             raise NoVerdict(f"ONNX Runtime cannot run the graph: {first_line(error)}") from None
 
-    def end_profiling(self):
-        return self._session.end_profiling()
+    def end_profiling(self) -> str:
+        return str(self._session.end_profiling())
 
 
 class Graph:
     """One artefact of the bundle: how it is fed, and what its outputs mean."""
 
-    def __init__(self, bundle, artefact):
+    def __init__(self, bundle: Bundle, artefact: Json) -> None:
         self.bundle, self.artefact = bundle, artefact
         self.data, self.probe = bundle.read(artefact["model"]), bundle.read(artefact["probe"])
         self.nodes = check_model(self.data, artefact["model"])
@@ -456,10 +486,10 @@ class Graph:
         self.shapes = {(s["layer"], s["kind"]): s["shape"] for s in bundle.manifest["states"]}
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.artefact['form']} ({self.artefact['carrier']})"
 
-    def session(self, provider, threads, twin=False, profile=None):
+    def session(self, provider: str, threads: int, twin: bool = False, profile: Optional[str] = None) -> Session:
         """The shipped graph, or its twin, with the inputs and outputs that the manifest says."""
         data, nodes = (self.probe, self.probe_nodes) if twin else (self.data, self.nodes)
         session = Session(data, nodes, provider, threads, profile)
@@ -473,7 +503,7 @@ class Graph:
             )
         return session
 
-    def run(self, session, inputs, tell=lambda done: None):
+    def run(self, session: Session, inputs: Arrays, tell: Callable[[int], None] = lambda done: None) -> Arrays:
         """What the graph makes of whole sequences: by name, of a step graph all steps of what has a value for each."""
         steps, states = self.artefact["steps"], {}
         if steps is None:
@@ -484,7 +514,7 @@ class Graph:
         batch = batch_of(self.bundle.manifest, inputs)
         for s in steps:
             states[s["input"]] = np.zeros([batch, *s["shape"]], s["dtype"])
-        kept = {name: [] for name in session.outputs if name in over_time}
+        kept: Dict[str, List[Array]] = {name: [] for name in session.outputs if name in over_time}
         for t in range(self.bundle.steps):
             feeds = {name: np.ascontiguousarray(a[t]) if name in moving else a for name, a in inputs.items()}
             found = session.run({**feeds, **states})
@@ -494,45 +524,48 @@ class Graph:
             tell(t + 1)
         return {**found, **{name: np.stack(values) for name, values in kept.items()}}
 
-    def states(self, found):
+    def states(self, found: Arrays, batch: int) -> States:
         """Codes (T, B, ...) of every layer and kind, from the outputs of the twin."""
-        return {(p["layer"], p["kind"]): self._state(found, p) for p in self.artefact["probes"]}
+        return {(p["layer"], p["kind"]): self._state(found, p, batch) for p in self.artefact["probes"]}
 
-    def _state(self, found, probe):
+    def _state(self, found: Arrays, probe: Json, batch: int) -> Array:
         pieces = [np.asarray(found[name]) for name in probe["outputs"]]
-        shape = [self.bundle.steps, -1, *self.shapes[probe["layer"], probe["kind"]]]
-        try:
-            values = (np.concatenate(pieces) if len(pieces) > 1 else pieces[0]).reshape(shape)
-        except ValueError:
-            raise NoVerdict(
-                f"the graph gives another number of codes for layer '{shown(probe['layer'])}' than it has"
-            ) from None
-        return codes_of(values, self.bundle.floats, probe["offset"])
+        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        place = probe["layer"], probe["kind"]
+        return codes_of(self._shaped(whole, place, [self.bundle.steps, batch]), self.bundle.floats, probe["offset"])
 
-    def outputs(self, found):
+    def _shaped(self, values: Array, place: Place, lead: List[int]) -> Array:
+        shape = [*lead, *self.shapes[place]]
+        if values.size != product(shape):
+            layer = shown(place[0])
+            raise NoVerdict(f"the graph gives {values.size} codes of layer '{layer}' where there are {product(shape)}")
+        return values.reshape(shape)
+
+    def outputs(self, found: Arrays) -> Arrays:
         """Codes of the network's outputs."""
         entries = self.bundle.manifest["outputs"]
         return {e["name"]: codes_of(np.asarray(found[e["name"]]), e["dtype"] == "float32") for e in entries}
 
-    def finals(self, found):
+    def finals(self, found: Arrays, batch: int) -> States:
         """Codes (B, ...) of the states after the last step, as the shipped graph gives them."""
+        places = {f["output"]: (f["layer"], f["kind"]) for f in self.artefact["final_states"]}
         return {
-            (f["layer"], f["kind"]): codes_of(np.asarray(found[f["output"]]), self.bundle.floats)
-            for f in self.artefact["final_states"]
+            place: codes_of(self._shaped(np.asarray(found[name]), place, [batch]), self.bundle.floats)
+            for name, place in places.items()
         }
 
-    def batch(self, count):
+    def batch(self, count: int) -> int:
         """How many samples run together, so that what is recorded of them fits."""
         size = 8 * self.bundle.steps * sum(product(shape) for shape in self.shapes.values())
         return max(1, min(count, BATCH_BYTES // size))
 
 
-def batch_of(manifest, inputs):
+def batch_of(manifest: Json, inputs: Arrays) -> int:
     first = manifest["inputs"][0]
-    return inputs[first["name"]].shape[1 if first["time"] == "sequence" else 0]
+    return int(inputs[first["name"]].shape[1 if first["time"] == "sequence" else 0])
 
 
-def pick(manifest, inputs, start, stop):
+def pick(manifest: Json, inputs: Arrays, start: int, stop: int) -> Arrays:
     """Some of the samples of every input."""
     static = {e["name"] for e in manifest["inputs"] if e["time"] == "static"}
     return {n: np.ascontiguousarray(a[start:stop] if n in static else a[:, start:stop]) for n, a in inputs.items()}
@@ -541,7 +574,7 @@ def pick(manifest, inputs, start, stop):
 # Codes and digests.
 
 
-def codes_of(values, floats, offset=0):
+def codes_of(values: Array, floats: bool, offset: int = 0) -> Array:
     """Numbers as int64 codes, plus an offset: integers as they are, floats that are no integers as a code that none is.
 
     With ``floats`` the codes are the bit patterns of float32: -0.0 is 0.0, and every NaN the same one.
@@ -555,24 +588,24 @@ def codes_of(values, floats, offset=0):
     return np.where(exact, np.where(exact, values, 0).astype(np.int64) + offset, NOT_A_CODE)
 
 
-def payload(codes):
+def payload(codes: Array) -> bytes:
     """What is digested of codes: int32, little-endian; codes that no int32 holds in a way that equals none."""
     inside = codes.size == 0 or (codes.min() >= -(1 << 31) and codes.max() < 1 << 31)
     return codes.astype("<i4" if inside else "<i8").tobytes()
 
 
-def digests_of(layer, kind, codes, first_step=0):
+def digests_of(layer: str, kind: str, codes: Array, first_step: int = 0) -> Array:
     """One SHA-256 for each step and sample: uint8 (T, B, 32)."""
     shape = ",".join(str(size) for size in codes.shape[2:])
     found = np.empty((*codes.shape[:2], 32), np.uint8)
     for t in range(codes.shape[0]):
-        line = f"qleaky-digest-1 {layer} {kind} {first_step + t} {shape}\n".encode()
+        line = f"qleaky-digest-1 {layer} {kind} {first_step + t} {shape}\n".encode("utf-8", "backslashreplace")
         for b in range(codes.shape[1]):
             found[t, b] = np.frombuffer(hashlib.sha256(line + payload(codes[t, b])).digest(), np.uint8)
     return found
 
 
-def step_digests(digests):
+def step_digests(digests: States) -> List[Json]:
     """For each layer, kind and step the SHA-256 of the samples' digests, in order."""
     return [
         {
@@ -584,7 +617,7 @@ def step_digests(digests):
     ]
 
 
-def output_digests(entries, outputs):
+def output_digests(entries: List[Json], outputs: Arrays) -> Dict[str, str]:
     """SHA-256 of every output's codes: little-endian int64, or of float32 its bits as int32."""
     kinds = {e["name"]: "<i4" if e["dtype"] == "float32" else "<i8" for e in entries}
     return {
@@ -592,7 +625,7 @@ def output_digests(entries, outputs):
     }
 
 
-def nonce_inputs(manifest, nonce):
+def nonce_inputs(manifest: Json, nonce: str) -> Arrays:
     """Eight samples of every input that follow from the nonce alone."""
     steps, inputs = manifest["network"]["num_steps"], {}
     for i, e in enumerate(manifest["inputs"]):
@@ -602,7 +635,7 @@ def nonce_inputs(manifest, nonce):
     return inputs
 
 
-def nonce_sample(nonce, i, s, size, e):
+def nonce_sample(nonce: str, i: int, s: int, size: int, e: Json) -> Array:
     blocks = range(-(-2 * size // 8))
     stream = b"".join(hashlib.sha256(f"qleaky-nonce-1 {nonce} {i} {s} {block}\n".encode("ascii")).digest() for block in blocks)
     numbers = np.frombuffer(stream, "<u4")[: 2 * size].astype(np.uint64)
@@ -617,11 +650,21 @@ def nonce_sample(nonce, i, s, size, e):
 class Differences:
     """Counts what was compared and what differs, and keeps the first tensor that does."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.numbers = self.tensors = 0
-        self._first, self._place = None, None
+        self._first: Optional[Json] = None
+        self._place: Optional[Tuple[int, int, int]] = None
 
-    def state(self, order, place, codes, digests, expected, first_sample, step=None):
+    def state(
+        self,
+        order: int,
+        place: Place,
+        codes: Array,
+        digests: Array,
+        expected: Array,
+        first_sample: int,
+        step: Optional[int] = None,
+    ) -> None:
         """Digests (T, B, 32) of codes (T, B, ...) of one layer and kind, against those expected."""
         layer, kind = place
         self.numbers += codes.size
@@ -632,7 +675,7 @@ class Differences:
             rank = (t if step is None else step, order, ("syn", "mem", "spk").index(kind))
             self._keep(rank, layer, kind, first_sample + b, codes[t, b])
 
-    def output(self, name, codes, expected, over_time, first_sample):
+    def output(self, name: str, codes: Array, expected: Array, over_time: bool, first_sample: int) -> None:
         self.numbers += expected.size
         if codes.shape != expected.shape:
             raise NoVerdict(f"output '{shown(name)}' has shape {codes.shape}, not {expected.shape}")
@@ -644,7 +687,9 @@ class Differences:
             t, b = (int(n) for n in wrong[0]) if over_time else (0, int(wrong[0][0]))
             self._keep((MAX_STEPS + 1, 0, 0), name, "out", first_sample + b, flat[t, b] if over_time else flat[b], t)
 
-    def _keep(self, rank, layer, kind, sample, codes, step=None):
+    def _keep(
+        self, rank: Tuple[int, int, int], layer: str, kind: str, sample: int, codes: Array, step: Optional[int] = None
+    ) -> None:
         if self._place is None or rank < self._place:
             flat = [int(c) for c in codes.reshape(-1)[:MAX_CODES]]
             self._place = rank
@@ -658,19 +703,20 @@ class Differences:
             }
 
     @property
-    def first(self):
+    def first(self) -> Optional[Json]:
         return self._first
 
 
 class Check:
     """Runs one graph on one provider and compares it with the golden vectors."""
 
-    def __init__(self, graph, provider, options, tell):
+    def __init__(self, graph: Graph, provider: str, options: argparse.Namespace, tell: Callable[[str], None]) -> None:
         self.graph, self.provider, self.options, self.tell = graph, provider, options, tell
         self.bundle, self.manifest = graph.bundle, graph.bundle.manifest
+        self.differences = Differences()
         self.order = {s["layer"]: i for i, s in reversed(list(enumerate(self.manifest["states"])))}
 
-    def run(self, golden):
+    def run(self, golden: Golden) -> Json:
         """The entry of the report."""
         artefact = self.graph.artefact
         files = self.manifest["files"]
@@ -695,12 +741,18 @@ class Check:
         try:
             self._fill(entry, golden)
         except NoVerdict as error:
-            entry["verdict"], entry["reason"] = "no verdict", str(error)
+            entry["reason"] = str(error)
         except MemoryError:
-            entry["verdict"], entry["reason"] = "no verdict", "there is not enough memory; take fewer samples with --samples N"
+            entry["reason"] = "there is not enough memory; take fewer samples with --samples N"
+        found = self.differences
+        entry["numbers_compared"], entry["tensors_differing"] = found.numbers, found.tensors
+        entry["first_divergence"] = found.first
+        if found.tensors:
+            entry["verdict"] = "differs"
+            entry["reason"] = entry["reason"] or f"{found.tensors} tensors differ"
         return entry
 
-    def _fill(self, entry, golden):
+    def _fill(self, entry: Json, golden: Golden) -> None:
         inputs, outputs, digests = golden
         entry["assigned"] = self._assigned(inputs)
         if not entry["assigned"].get(self.provider):
@@ -708,71 +760,71 @@ class Check:
             raise NoVerdict(f"ONNX Runtime ran no node of the graph on {self.provider} (it ran them on {ran})")
         shipped = self.graph.session(self.provider, self.options.threads)
         probed = self.graph.session(self.provider, self.options.threads, twin=True)
-        count, differences = entry["samples"], Differences()
+        count = entry["samples"]
         batch, singles = self.graph.batch(count), min(count, 1 if self.options.quick else 4)
-        pieces = [(start, min(start + batch, count)) for start in range(0, count, batch)]
-        found = {place: [] for place in digests}
-        made = {name: [] for name in outputs}
-        for start, stop in pieces + ([(i, i + 1) for i in range(singles)] if pieces != [(0, 1)] else []):
-            self.tell(f"samples {start} to {stop - 1}" if stop - start > 1 else f"sample {start} alone")
-            got, results = self._compare(differences, shipped, probed, golden, start, stop)
-            if (start, stop) in pieces:
-                for place, each in got.items():
-                    found[place].append(each)
-                for name, each in results.items():
-                    made[name].append(each)
+        found: Dict[Place, List[Array]] = {place: [] for place in digests}
+        made: Dict[str, List[Array]] = {name: [] for name in outputs}
+        for start in range(0, count, batch):
+            stop = min(start + batch, count)
+            self.tell(f"samples {start} to {stop - 1} of {count}")
+            got, results = self._compare(shipped, probed, golden, start, stop)
+            for place, each in got.items():
+                found[place].append(each)
+            for name, each in results.items():
+                made[name].append(each)
+        for single in range(singles if count > 1 else 0):
+            self.tell(f"sample {single} alone")
+            self._compare(shipped, probed, golden, single, single + 1)
         over_time = {e["name"] for e in self.manifest["outputs"] if e["over_time"]}
         entry["step_digests"] = step_digests({place: np.concatenate(each, 1) for place, each in found.items()})
         whole_outputs = {name: np.concatenate(each, 1 if name in over_time else 0) for name, each in made.items()}
         entry["output_digests"] = output_digests(self.manifest["outputs"], whole_outputs)
         same = self._nonce(entry, shipped, probed)
         entry["latency_ms"] = self._latency(shipped, pick(self.manifest, inputs, 0, 1))
-        entry["numbers_compared"], entry["tensors_differing"] = differences.numbers, differences.tensors
-        entry["first_divergence"] = differences.first
-        entry["verdict"] = "differs" if differences.tensors or not same else "equal"
-        if not same:
-            entry["reason"] = "the graph and its twin part on the vectors of the nonce"
-        elif differences.tensors:
-            entry["reason"] = f"{differences.tensors} tensors differ"
+        entry["verdict"] = "equal" if same else "differs"
+        notes = [session.note for session in (shipped, probed) if session.note]
+        entry["reason"] = (
+            notes[0] if notes and same else "" if same else "the graph and its twin part on the vectors of the nonce"
+        )
 
-    def _compare(self, differences, shipped, probed, golden, start, stop):
+    def _compare(self, shipped: Session, probed: Session, golden: Golden, start: int, stop: int) -> Tuple[States, Arrays]:
         inputs, outputs, digests = golden
-        feeds = pick(self.manifest, inputs, start, stop)
+        feeds, batch = pick(self.manifest, inputs, start, stop), stop - start
         over_time = {e["name"]: e["over_time"] for e in self.manifest["outputs"]}
         probes, ships = self.graph.run(probed, feeds), self.graph.run(shipped, feeds)
         found = {}
-        for place, codes in self.graph.states(probes).items():
+        for place, codes in self.graph.states(probes, batch).items():
             found[place] = digests_of(*place, codes)
-            differences.state(self.order[place[0]], place, codes, found[place], digests[place][:, start:stop], start)
-        for place, codes in self.graph.finals(ships).items():
+            self.differences.state(self.order[place[0]], place, codes, found[place], digests[place][:, start:stop], start)
+        for place, codes in self.graph.finals(ships, batch).items():
             last = self.bundle.steps - 1
             got = digests_of(*place, codes[None], first_step=last)
-            differences.state(self.order[place[0]], place, codes[None], got, digests[place][-1:, start:stop], start, last)
+            self.differences.state(self.order[place[0]], place, codes[None], got, digests[place][-1:, start:stop], start, last)
         results = self.graph.outputs(ships)
         for given in (results, self.graph.outputs(probes)):
             for name, codes in given.items():
                 expected = outputs[name][:, start:stop] if over_time[name] else outputs[name][start:stop]
-                differences.output(name, codes, expected, over_time[name], start)
+                self.differences.output(name, codes, expected, over_time[name], start)
         return found, results
 
-    def _nonce(self, entry, shipped, probed):
+    def _nonce(self, entry: Json, shipped: Session, probed: Session) -> bool:
         """Runs the vectors of the nonce, whose results the host alone can judge; whether graph and twin agree on them."""
         if self.options.nonce is None:
             return True
         self.tell("vectors of the nonce")
         feeds = nonce_inputs(self.manifest, self.options.nonce)
         probes, ships = self.graph.run(probed, feeds), self.graph.run(shipped, feeds)
-        states, results = self.graph.states(probes), self.graph.outputs(ships)
+        states, results = self.graph.states(probes, NONCE_SAMPLES), self.graph.outputs(ships)
         entry["nonce"] = {
             "samples": NONCE_SAMPLES,
             "step_digests": step_digests({place: digests_of(*place, codes) for place, codes in states.items()}),
             "output_digests": output_digests(self.manifest["outputs"], results),
         }
-        others = self.graph.outputs(probes)
+        others, finals = self.graph.outputs(probes), self.graph.finals(ships, NONCE_SAMPLES)
         same = all(np.array_equal(results[name], others[name]) for name in results)
-        return same and all(np.array_equal(codes, states[place][-1]) for place, codes in self.graph.finals(ships).items())
+        return same and all(np.array_equal(codes, states[place][-1]) for place, codes in finals.items())
 
-    def _assigned(self, inputs):
+    def _assigned(self, inputs: Arrays) -> Dict[str, int]:
         """How many nodes ran on which provider, from ONNX Runtime's own profile of one run of the shipped graph."""
         folder = tempfile.mkdtemp(prefix="qleaky-")
         try:
@@ -789,7 +841,7 @@ class Check:
         }
         return {p: sum(provider == p for provider, _ in nodes) for p in sorted({provider for provider, _ in nodes})}
 
-    def _latency(self, session, feeds):
+    def _latency(self, session: Session, feeds: Arrays) -> Json:
         """Milliseconds of an inference, and of a step of a step graph: the shipped bytes, one sample at a time."""
         self.tell("latency")
         budget, least, most = (0.5, 5, 50) if self.options.quick else (3.0, 20, 1000)
@@ -800,13 +852,13 @@ class Check:
             end = time.perf_counter()
             if number >= 2:  # the first two warm up
                 took.append(end - marks[0])
-                steps += [after - before for before, after in zip(marks, marks[1:])]
-            if len(took) >= least and end - begun > budget:
+                steps += [marks[i + 1] - marks[i] for i in range(len(marks) - 1)]
+            if end - begun > budget and (len(took) >= least or end - begun > 10 * budget) and took:
                 break
         return {"inference": timing(took), "step": timing(steps) if steps else None}
 
 
-def timing(seconds):
+def timing(seconds: List[float]) -> Json:
     """Median and 99th percentile in milliseconds: of values that were measured, none in between."""
     ordered = sorted(seconds)
     place = [ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 99)]
@@ -816,7 +868,7 @@ def timing(seconds):
 # The device.
 
 
-def peak_memory():
+def peak_memory() -> Optional[int]:
     """The most bytes of memory this process held; None where the system does not say."""
     try:
         import resource
@@ -827,7 +879,7 @@ def peak_memory():
         return windows_peak_memory() if sys.platform == "win32" else None
 
 
-def windows_peak_memory():
+def windows_peak_memory() -> Optional[int]:
     try:
         import ctypes
         from ctypes import wintypes
@@ -852,7 +904,7 @@ def windows_peak_memory():
         return None
 
 
-def processor():
+def processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -863,7 +915,7 @@ def processor():
     return platform.processor()[:200]
 
 
-def device():
+def device() -> Dict[str, str]:
     return {
         "machine": platform.machine(),
         "system": platform.platform()[:200],
@@ -874,7 +926,7 @@ def device():
     }
 
 
-def write_atomically(path, data):
+def write_atomically(path: str, data: bytes) -> None:
     """The whole file or none of it."""
     folder, temporary = os.path.dirname(os.path.abspath(path)), None
     try:
@@ -895,28 +947,28 @@ def write_atomically(path, data):
 class Progress:
     """What is being done: one line that changes on a terminal, else a line for each graph."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._alive = sys.stderr.isatty()
         self._stage = ""
 
-    def stage(self, name):
+    def stage(self, name: str) -> None:
         self._stage = name
         self._show(name)
 
-    def detail(self, words):
+    def detail(self, words: str) -> None:
         if self._alive:
             self._show(f"{self._stage}: {words}")
 
-    def _show(self, words):
+    def _show(self, words: str) -> None:
         words = shown(words, 78)
         print(f"\r{words:<79}" if self._alive else words, end="" if self._alive else "\n", file=sys.stderr, flush=True)
 
-    def done(self):
+    def done(self) -> None:
         if self._alive:
             print("\r" + " " * 79 + "\r", end="", file=sys.stderr, flush=True)
 
 
-def arguments(argv):
+def arguments(argv: Optional[List[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Check that this device computes the bundle's network bit for bit.",
         epilog="Exit codes: 0 equal; 1 something differs; 2 misuse, or a damaged bundle; 3 no verdict.",
@@ -941,7 +993,7 @@ def arguments(argv):
     return options
 
 
-def validate(options, progress):
+def validate(options: argparse.Namespace, progress: Progress) -> int:
     """Check the files, run everything, print the verdicts, and write the report; the exit code."""
     bundle = Bundle(options.bundle)
     if options.nonce is not None and bundle.floats:
@@ -974,7 +1026,7 @@ def validate(options, progress):
     }
     path = options.report or os.path.join(options.bundle, "report.json")
     write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
-    print_verdicts(bundle, report, path)
+    print_verdicts(report, path)
     verdicts = {run["verdict"] for run in runs}
     if "differs" in verdicts:
         return DIFFERS
@@ -982,20 +1034,17 @@ def validate(options, progress):
     return EQUAL if complete and "equal" in verdicts else NO_VERDICT
 
 
-def print_verdicts(bundle, report, path):
+def print_verdicts(report: Json, path: str) -> None:
     for run in report["runs"]:
         where = f"{run['form']} ({run['carrier']}) on {run['provider']}"
         nodes = ", ".join(f"{count} nodes on {provider}" for provider, count in run["assigned"].items())
         if run["verdict"] == "no verdict":
             print(f"no verdict: {where}: {run['reason']}.")
             continue
-        print(
-            f"{run['verdict']}: {where}: {run['numbers_compared']:,} numbers on {run['samples']} samples, {nodes}{because(run)}."
-        )
-        latency = run["latency_ms"]
-        for what in ("inference", "step"):
-            if latency[what]:
-                t = latency[what]
+        counts = f"{run['numbers_compared']:,} numbers on {run['samples']} samples"
+        print(f"{run['verdict']}: {where}: {counts}, {nodes}{because(run)}.")
+        for what, t in (run["latency_ms"] or {}).items():
+            if t:
                 print(f"  {what}: median {t['median']:.3f} ms, p99 {t['p99']:.3f} ms, {t['runs']} runs of one sample")
         if run["first_divergence"]:
             at = run["first_divergence"]
@@ -1006,11 +1055,11 @@ def print_verdicts(bundle, report, path):
     print(f"Written: {shown(path, 300)}. It is for whoever made the bundle: they say what it proves.")
 
 
-def because(run):
+def because(run: Json) -> str:
     return f"; {run['reason']}" if run["reason"] else ""
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -26,7 +26,7 @@ from qleaky.export.bundle_entries import (
     places,
     state_kinds,
 )
-from qleaky.export.bundle_manifest import ArtefactEntry
+from qleaky.export.bundle_manifest import MAX_BUNDLE_BYTES, ArtefactEntry
 from qleaky.integer import IntegerNetwork
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -48,7 +48,7 @@ def bundle_bytes(
 
     Raises:
         InputError, LoweringError: as :func:`qleaky.export_onnx`; or no form, or one twice; or names and numbers that digests
-            have no room for.
+            have no room for; or more bytes than a bundle may have.
     """
     check_digestible(network)
     forms = [choice.form for choice in choices]
@@ -61,6 +61,11 @@ def bundle_bytes(
         entries.append(entry)
         files |= graphs
     files |= _golden_files(network, vectors)
+    if (size := sum(map(len, files.values()))) > MAX_BUNDLE_BYTES:
+        raise LoweringError(
+            f"The bundle would hold {size:,} bytes, more than the {MAX_BUNDLE_BYTES:,} it may have. Put in fewer forms, or "
+            f"lower the network with fewer time steps."
+        )
     return _zip(files | {"manifest.json": manifest_of(network, vectors, entries, files).encode()})
 
 

@@ -14,6 +14,7 @@ from qleaky.errors import ArtefactError
 KIND, VERSION = "qleaky-bundle", 1
 MAX_MANIFEST_BYTES = 32 << 20
 MAX_FILES = 4096
+MAX_BUNDLE_BYTES = 2 << 30
 MAX_SAMPLES = 4096
 MAX_ELEMENTS = 1 << 25
 MAX_NUMBERS = 1 << 31
@@ -231,6 +232,8 @@ def _artefact_problems(manifest: Manifest, artefact: ArtefactEntry, states: set[
         yield f"names a final state of {artefact.model} that no layer has"
     if (artefact.steps is None) == (artefact.form == "step"):
         yield f"gives {artefact.model}, of form {artefact.form}, the states of another form"
+    if any(math.prod(state.shape) > MAX_ELEMENTS for state in artefact.steps or ()):
+        yield f"declares more numbers than the {MAX_ELEMENTS:,} a state may have"
     steps = 1 if artefact.form == "step" else manifest.network.num_steps
     if any(len(probe.outputs) not in (1, steps) for probe in artefact.probes):
         yield f"names outputs of {artefact.model} that are neither of all steps nor of each"

@@ -14,10 +14,12 @@ import msgspec
 import numpy as np
 
 from qleaky._files import read_file
+from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError, QleakyError
 
 VERSION = 2
 KEY = "qleaky"
+LONGEST = 500  # characters of an error that others' bytes are part of
 DAMAGE = (msgspec.MsgspecError, QleakyError, LookupError, AttributeError, TypeError, ValueError)
 TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)  # numbers and structures that no network has
 Network = TypeVar("Network")
@@ -81,7 +83,8 @@ def load(kind: type[Network], path: str | os.PathLike[str]) -> Network:
     try:
         network = msgspec.json.Decoder(kind, dec_hook=give).decode(header.network)
     except (*DAMAGE, *TOO_MUCH) as error:
-        raise ArtefactError(f"{path} does not hold a valid {getattr(kind, '__name__', 'network')}: {error}") from error
+        what = getattr(kind, "__name__", "network")
+        raise ArtefactError(f"{path} does not hold a valid {what}: {printable(str(error), LONGEST)}") from error
     same = msgspec.json.decode(flatten(network)[0]) == msgspec.json.decode(header.network)  # no unknown and no missing field
     if not same or digest(network) != header.digest:
         raise ArtefactError(f"{path} is damaged: its content does not match the digest it carries. Export it again.")
@@ -108,4 +111,4 @@ def _read(path: str | os.PathLike[str]) -> tuple[Header, dict[str, np.ndarray[An
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
         return msgspec.json.decode(metadata[KEY], type=Header), tensors
     except (SafetensorError, *DAMAGE, *TOO_MUCH) as error:
-        raise ArtefactError(f"{path} is not a .qleaky file, or is damaged: {error}.") from error
+        raise ArtefactError(f"{path} is not a .qleaky file, or is damaged: {printable(str(error), LONGEST)}.") from error

@@ -20,10 +20,10 @@ from qleaky._files import read_file
 from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError
 from qleaky.export.bundle_arrays import npy_array
-from qleaky.export.bundle_manifest import MAX_FILES, MAX_MANIFEST_BYTES, SAFE_NAME, Kind, Manifest
+from qleaky.export.bundle_manifest import MAX_BUNDLE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, SAFE_NAME, Kind, Manifest
 
 MANIFEST = "manifest.json"
-MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 1 << 30, 2 << 30
+MAX_MEMBER_BYTES = 1 << 30
 DENSE_BYTES, MAX_RATIO = 16 << 20, 500
 END, END64 = b"PK\x05\x06", b"PK\x06\x07"
 END_BYTES, MAX_DIRECTORY_BYTES = 22, 4 << 20
@@ -139,8 +139,8 @@ def _check_members(archive: zipfile.ZipFile, where: str) -> None:
         if problem := _problem(info, seen):
             raise ArtefactError(f"{where}: member '{printable(info.filename)}' {problem}. Get the bundle again.")
         seen.add(info.filename.casefold())
-    if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
-        raise ArtefactError(f"{where} expands to more than {MAX_TOTAL_BYTES:,} bytes, the most a bundle may have.")
+    if sum(info.file_size for info in infos) > MAX_BUNDLE_BYTES:
+        raise ArtefactError(f"{where} expands to more than {MAX_BUNDLE_BYTES:,} bytes, the most a bundle may have.")
     infos = sorted(infos, key=lambda info: info.header_offset)
     ends = [*(info.header_offset for info in infos[1:]), archive.start_dir]
     for info, end in zip(infos, ends, strict=False):

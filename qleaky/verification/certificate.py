@@ -78,7 +78,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``bounds`` are those of the proof, ``approached`` how closely these samples came to them, ``coverage`` what they made each
     layer do, ``digests`` what the reference computed of them, ``activity`` how busy it was. ``reasons`` say why a verdict is no
-    theorem, ``notes`` what else to know. ``target`` is the device profile that was asked for. ``not_run`` are runtimes without a
+    theorem, ``notes`` what else to know. ``target`` is the device profile asked for. ``not_run`` are runtimes without a
     verdict, ``operations`` those by which a runtime differs from ONNX Runtime without optimisation, where they were found.
     """
 

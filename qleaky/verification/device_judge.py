@@ -14,7 +14,7 @@ from qleaky.export.bundle_entries import INT32
 from qleaky.verification.bundles import Bundle
 from qleaky.verification.compare import Divergence
 from qleaky.verification.device_answers import Expected, Spot
-from qleaky.verification.device_file import Answers, DeviceRun, Latency, Place
+from qleaky.verification.device_file import DeviceRun, Latency, Place
 from qleaky.verification.nonce import SAMPLES
 
 DISHONEST = "the report says equal, but its digests are not those of the contract: it is no honest run"
@@ -57,7 +57,7 @@ class Judge:
             self._check_equal(run)
         if run.verdict == "differs":
             first = self._divergence(run)
-        if run.verdict != "no verdict" and (spot := self._nonce(run.nonce)) is not None:
+        if run.verdict != "no verdict" and (spot := self._nonce(run)) is not None:
             verdict, reason = "differs", f"on the vectors of the nonce {at(spot)} is not the contract's"
         return RunCheck(
             form=run.form,
@@ -115,9 +115,10 @@ class Judge:
         right, wrong = (float(np.int32(n).view(np.float32)) if floats and n in INT32 else float(n) for n in (expected, got))
         return Divergence(printable(place.layer), place.kind, place.step, place.sample, element, right, wrong)
 
-    def _nonce(self, answers: Answers | None) -> Spot | None:
-        """The first answer to the nonce that is not the contract's."""
-        if self.drawn is None:
+    def _nonce(self, run: DeviceRun) -> Spot | None:
+        """The first answer to the nonce that is not the contract's; a run that differs may have ended before it answered."""
+        answers = run.nonce
+        if self.drawn is None or (answers is None and run.verdict == "differs"):
             return None
         if answers is None or answers.samples != SAMPLES:
             raise ArtefactError(f"{self.where} names a nonce, but has a run without the answers to its {SAMPLES} vectors.")

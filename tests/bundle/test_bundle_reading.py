@@ -126,7 +126,7 @@ def test_a_bomb_is_refused_before_it_expands(tmp_path: Path) -> None:
 
 
 def test_all_members_together_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundles, "MAX_TOTAL_BYTES", 100_000)
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", 100_000)
     refused(tmp_path, bundle(), "expands to more than 100,000 bytes")
 
 
@@ -243,6 +243,7 @@ MANIFESTS: list[tuple[Callable[[Any], Any], str]] = [
     (set_to("artefacts", 0, "probes", 0, "outputs", value=["a", "b"]), "neither of all steps nor of each"),
     (set_to("artefacts", 0, "final_states", 0, "layer", value="other"), "names a final state of .* that no layer has"),
     (set_to("artefacts", 0, "form", value="step"), "of form step, the states of another form"),
+    (set_to("artefacts", 2, "steps", 0, "shape", value=[1 << 25] * 4), "declares more numbers than"),
     (set_to("artefacts", value=[]), "is damaged"),
 ]
 
@@ -262,6 +263,7 @@ def test_a_manifest_that_is_damaged_or_at_odds_with_itself_is_refused(change: An
         (b'{"kind": "qleaky-bundle", "kind": "qleaky-bundle"}', "a key stands twice in one object"),
         (b'{"kind": "qleaky-bundle", "samples": NaN}', "NaN is no number of JSON"),
         (b'"qleaky-bundle"', "is no qleaky-bundle"),
+        (b'{"kind": "qleaky-bundle", "created_by": "\\uD800"}', "'utf-8' codec can't encode character"),
     ],
 )
 def test_text_that_is_no_manifest_is_refused(text: bytes, message: str, tmp_path: Path) -> None:

@@ -174,13 +174,39 @@ def test_fewer_samples_are_the_first_ones(tmp_path: Path) -> None:
     assert {run["samples"] for run in report["runs"]} == {3}
 
 
-def test_large_recordings_run_in_pieces_with_the_same_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_large_recordings_run_in_pieces_with_the_same_digests(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, whole = validated(unpacked(tmp_path))
-    monkeypatch.setattr(device(), "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(device(), "BATCH_BYTES", size)
     code, pieces = validated(tmp_path)
     assert code == 0
     for key in ("step_digests", "output_digests"):
         assert [run[key] for run in pieces["runs"]] == [run[key] for run in whole["runs"]]
+
+
+def test_what_differs_is_not_forgotten_where_a_later_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise device().NoVerdict("the device went away")
+
+    monkeypatch.setattr(device().Check, "_latency", fail)
+    code, report = validated(unpacked(tmp_path))
+    assert (code, report["runs"][0]["verdict"], report["runs"][0]["reason"]) == (3, "no verdict", "the device went away")
+    both = {f"models__scan{kind}.onnx": changed_model(f"models/scan{kind}.onnx", one_bit) for kind in ("", ".probe")}
+    code, report = validated(unpacked(tmp_path / "b", zipped(resigned(files(), **both))))
+    assert (code, report["runs"][1]["verdict"], report["runs"][1]["reason"]) == (1, "differs", "the device went away")
+
+
+def test_a_graph_that_gives_another_number_of_codes_gives_no_verdict(tmp_path: Path) -> None:
+    def swap(manifest: Any) -> None:
+        for artefact in manifest["artefacts"]:
+            first, *_, last = artefact["probes"]
+            first["outputs"], last["outputs"] = last["outputs"], first["outputs"]
+
+    code, report = validated(unpacked(tmp_path, zipped(changed_manifest(files(), swap))))
+    assert code == 3
+    assert {run["reason"] for run in report["runs"]} >= {"the graph gives 960 codes of layer 'hidden' where there are 1280"}
 
 
 def test_a_provider_without_nodes_gives_no_verdict_and_one_that_is_missing_neither(tmp_path: Path) -> None:
@@ -238,6 +264,7 @@ def held(name: str, data: bytes) -> bytes:
         (zipped(files() | {"manifest.json": b"[" * 200_000}), "manifest.json is damaged"),
         (zipped(files() | {"manifest.json": b'{"a": 1, "a": 2}'}), "manifest.json is damaged: a key stands twice"),
         (zipped(files() | {"manifest.json": b'{"a": ' + b"9" * 99 + b"}"}), "manifest.json is damaged: a number has too many"),
+        (zipped(files() | {"manifest.json": b'{"a": "\\ud800"}'}), "manifest.json is damaged: 'utf-8' codec can't encode"),
         (zipped(files() | {"manifest.json": b'{"a": 1.5}'}), "it holds 1.5, which is no whole number"),
         (zipped(files() | {"manifest.json": b'{"a": Infinity}'}), "it holds Infinity, which is no whole number"),
         (zipped(changed_manifest(files(), set_to("version", value=7))), "has version 7, this validate.py reads 1"),
@@ -396,6 +423,23 @@ def test_a_graph_that_cannot_run_gives_no_verdict(tmp_path: Path) -> None:
     run = report["runs"][1]
     assert (run["form"], run["verdict"]) == ("scan", "no verdict")
     assert run["reason"].startswith("ONNX Runtime cannot load the graph: ")
+
+
+def test_a_graph_that_only_optimisation_breaks_runs_without_it_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = onnxruntime.InferenceSession
+
+    def open_session(data: bytes, options: Any, **settings: Any) -> Any:
+        if options.graph_optimization_level != onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL:
+            raise RuntimeError("two nodes with same node name\nand more")
+        return session(data, options, **settings)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    code, report = validated(unpacked(tmp_path))
+    assert code == 0
+    why = "without graph optimisation, with which ONNX Runtime cannot load the graph: two nodes with same node name"
+    assert {(run["verdict"], run["reason"]) for run in report["runs"]} == {("equal", why)}
 
 
 def test_floats_that_are_no_integers_equal_no_code() -> None:

@@ -16,6 +16,7 @@ import qleaky
 from qleaky import FloatNetwork, IntegerNetwork, QFormat, export_bundle, lower
 from qleaky.bundling import bundle_of, samples_of
 from qleaky.errors import InputError, LoweringError, UsageError
+from qleaky.export import bundle as writing
 from qleaky.export import onnx_bytes
 from qleaky.export.bundle_arrays import npy_array, npy_bytes
 from qleaky.export.bundle_manifest import Manifest
@@ -189,6 +190,12 @@ def test_emitted_numbers_that_no_int32_holds_are_refused() -> None:
     graded = {"graded": np.array((1 << 31) - 1), "max_spikes": 3}
     with pytest.raises(LoweringError, match="emits integers from 0 to 6,442,450,941; digests are of int32"):
         bundle_of(one_layer(**graded))
+
+
+def test_a_bundle_that_nobody_would_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MAX_BUNDLE_BYTES", 1000)
+    with pytest.raises(LoweringError, match=r"would hold [\d,]+ bytes, more than the 1,000 it may have. Put in fewer forms"):
+        bundle_of(one_layer())
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "float32", "bool"])

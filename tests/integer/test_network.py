@@ -132,6 +132,13 @@ def test_a_truncated_file_is_refused(saved: Path, kept: int) -> None:
         IntegerNetwork.load(saved)
 
 
+def test_what_a_file_says_reaches_no_terminal_as_a_command(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes().replace(b'"I8"', b'"I\x7f"'))
+    with pytest.raises(ArtefactError, match=r"unknown variant `I\\x7f`") as caught:
+        IntegerNetwork.load(saved)
+    assert str(caught.value).isprintable()
+
+
 def test_a_flipped_bit_of_a_weight_is_told_by_the_digest(saved: Path) -> None:
     data = bytearray(saved.read_bytes())
     place = data.rindex(np.array([3, -5, 127, 0], np.int8).tobytes())
