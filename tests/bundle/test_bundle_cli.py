@@ -130,17 +130,27 @@ def test_the_host_runs_no_script_of_a_bundle(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("net.zip", "--nonce", "n1"), "--nonce n1: pass the device's answer too, --report report.json"),
-        (("net.zip", "--sample", "1"), "--sample: a bundle brings its vectors"),
-        (("net.zip", "--inputs", "a.npz"), "--inputs: a bundle brings its vectors"),
+        (("net.zip", "--report", "r.json", "--sample", "1"), "--sample: with --report nothing runs here but the reference"),
+        (("net.zip", "--report", "r.json", "--runtime", "tract"), "--runtime: with --report nothing runs here"),
+        (("net.zip", "--report", "r.json", "--html", "a.html"), "--html: with --report nothing runs here"),
         (("net.zip", "--report", "none.json"), "Cannot read report"),
-        (("none.zip",), "Cannot read .qleaky file"),
+        (("none.zip",), "Cannot read bundle"),
         (("net.zip", "--network", "none.qleaky"), "Cannot read .qleaky file"),
-        (("net.onnx", "--network", "net.qleaky", "--report", "r.json"), "--report: these go with a bundle"),
+        (("net.onnx", "--network", "net.qleaky", "--report", "r.json"), "net.onnx is no bundle; pass the zip that the device ran"),
     ],
 )
 def test_misuse_of_verify_is_one_sentence(arguments: tuple[str, ...], message: str, folder: Path) -> None:
     named = [folder / word if word.endswith((".zip", ".json", ".qleaky", ".onnx")) else word for word in arguments]
     refused(call("verify", *named), message)
+
+
+def test_a_bundles_graphs_take_the_options_of_a_file(folder: Path) -> None:
+    options = ("--sample", "1", "--runtime", "onnx-reference", "--html", folder / "page.html", "--json", folder / "c.json")
+    ran = call("verify", folder / "net.zip", *options)
+    assert ran.returncode == 0, ran.stderr
+    forms = ("unrolled", "scan", "step")
+    assert [line for line in ran.stdout.splitlines() if line.startswith("models/")] == [f"models/{f}.onnx:" for f in forms]
+    assert all((folder / f"page.{form}.html").exists() and (folder / f"c.{form}.json").exists() for form in forms)
 
 
 def test_a_damaged_bundle_is_one_sentence(folder: Path) -> None:
