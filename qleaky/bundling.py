@@ -15,7 +15,7 @@ from qleaky.export.bundle_entries import GoldenVectors, state_kinds
 from qleaky.export.web_files import web_files
 from qleaky.exporting import contract_of
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.verification.bundle_vectors import given_vectors, golden_vectors, recorded_vectors
+from qleaky.verification.device.vectors import given_vectors, golden_vectors, recorded_vectors
 
 if TYPE_CHECKING:
     from torch import nn

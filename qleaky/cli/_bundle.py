@@ -13,8 +13,8 @@ from qleaky.cli._onnx import check_export, contract_beside, lowering_options
 from qleaky.cli._terminal import stages
 
 if TYPE_CHECKING:
-    from qleaky.verification.device_judge import RunCheck
-    from qleaky.verification.device_report import DeviceReport
+    from qleaky.verification.device.report_judge import DeviceReport
+    from qleaky.verification.device.run_judge import RunCheck
 
 
 @click.command()

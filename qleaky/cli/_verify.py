@@ -72,8 +72,8 @@ def _check_report(path: str, network: str, report: str, nonce: str | None, wante
         raise InputError(f"{', '.join(given)}: with --report nothing runs here but the reference; leave these out.")
     from qleaky.cli._terminal import stages
     from qleaky.integer import load_network
-    from qleaky.verification.bundles import Bundle
-    from qleaky.verification.device_report import check_report
+    from qleaky.verification.device.bundles import Bundle
+    from qleaky.verification.device.report_judge import check_report
 
     contract, bundle = load_network(network), Bundle.open(path)
     with stages(1) as advance:
@@ -88,8 +88,8 @@ def _check_report(path: str, network: str, report: str, nonce: str | None, wante
 def _check_graphs(path: str, network: str, wanted: Wanted) -> int:
     """Each graph of a bundle as a file of its own; certificates and pages get the graph's form before their ending."""
     from qleaky.integer import load_network
-    from qleaky.verification.bundle_graphs import check_bundle
-    from qleaky.verification.bundles import Bundle
+    from qleaky.verification.device.bundles import Bundle
+    from qleaky.verification.device.graphs import check_bundle
 
     bundle = Bundle.open(path)
     check_bundle(bundle, load_network(network))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from qleaky._files import read_file, write_atomically
+from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError, InputError
 from qleaky.integer import LayerBounds
 from qleaky.verification.activity import Activity
@@ -16,7 +17,6 @@ from qleaky.verification.coverage import Approach, Count, LayerCoverage
 from qleaky.verification.operation import Operation
 
 VERSION = 2
-LONGEST_MESSAGE = 200
 MAX_BYTES = 256 << 20
 Verdict = Literal["proved", "measured", "differs"]
 VERDICTS: tuple[Verdict, ...] = ("proved", "measured", "differs")
@@ -145,7 +145,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             certificate = msgspec.json.decode(data, type=cls)
             same = msgspec.json.decode(msgspec.json.encode(certificate)) == msgspec.json.decode(data)
         except DAMAGE as error:
-            raise ArtefactError(f"{where} is not a certificate, or is damaged: {printable(str(error))}.") from error
+            raise ArtefactError(f"{where} is not a certificate, or is damaged: {printable(str(error), 200)}.") from error
         if not same:
             raise ArtefactError(f"{where} is not a certificate, or is damaged: it lacks a field, or holds one too many.")
         return certificate
@@ -203,13 +203,3 @@ def _starts(groups: tuple[VectorsRun, ...]) -> list[int]:
         starts.append(total)
         total += group.count
     return starts
-
-
-def printable(text: Any) -> str:
-    """Text from elsewhere for a message: no control characters, which a terminal would obey, and not longer than anyone reads.
-
-    >>> printable("red \\x1b[31m")
-    'red \\\\x1b[31m'
-    """
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:LONGEST_MESSAGE])
-    return safe.rstrip(".")

@@ -13,8 +13,8 @@ import pytest
 
 from qleaky import export_bundle, lower
 from qleaky.models import load
-from qleaky.verification.bundles import Bundle
-from qleaky.verification.device_report import check_report
+from qleaky.verification.device.bundles import Bundle
+from qleaky.verification.device.report_judge import check_report
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 VARIABLES = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

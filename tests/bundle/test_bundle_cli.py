@@ -136,7 +136,10 @@ def test_the_host_runs_no_script_of_a_bundle(folder: Path) -> None:
         (("net.zip", "--report", "none.json"), "Cannot read report"),
         (("none.zip",), "Cannot read bundle"),
         (("net.zip", "--network", "none.qleaky"), "Cannot read .qleaky file"),
-        (("net.onnx", "--network", "net.qleaky", "--report", "r.json"), "net.onnx is no bundle; pass the zip that the device ran"),
+        (
+            ("net.onnx", "--network", "net.qleaky", "--report", "r.json"),
+            "net.onnx is no bundle; pass the zip that the device ran",
+        ),
     ],
 )
 def test_misuse_of_verify_is_one_sentence(arguments: tuple[str, ...], message: str, folder: Path) -> None:

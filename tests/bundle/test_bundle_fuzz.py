@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from qleaky.errors import ArtefactError
 from qleaky.export.bundle_manifest import Manifest
-from qleaky.verification.bundles import Bundle
-from qleaky.verification.device_file import DeviceFile
-from qleaky.verification.device_report import check_report
+from qleaky.verification.device.bundles import Bundle
+from qleaky.verification.device.report_file import DeviceFile
+from qleaky.verification.device.report_judge import check_report
 
 EXAMPLES = 60
 VALUES = st.recursive(

@@ -10,7 +10,7 @@ from bundle_helpers import bundle, device, members, network
 
 from qleaky.errors import InputError
 from qleaky.export.bundle_manifest import Manifest
-from qleaky.verification.nonce import nonce_inputs
+from qleaky.verification.device.nonce import nonce_inputs
 
 
 def defined(nonce: str, i: int, s: int, shape: tuple[int, ...], ends: tuple[int, int, int]) -> Any:

@@ -15,8 +15,8 @@ from bundle_helpers import bundle, changed_manifest, members, network, resigned,
 from qleaky.errors import ArtefactError
 from qleaky.export.bundle_arrays import npy_bytes
 from qleaky.reference import run
-from qleaky.verification import bundles
-from qleaky.verification.bundles import Bundle
+from qleaky.verification.device import bundles
+from qleaky.verification.device.bundles import Bundle
 
 Files = dict[str, bytes]
 

@@ -16,10 +16,10 @@ import qleaky
 from qleaky.errors import ArtefactError, InputError
 from qleaky.export.bundle_arrays import npy_array, npy_bytes
 from qleaky.reference import run
-from qleaky.verification.bundle_schemas import FILES, schema_text
-from qleaky.verification.bundles import Bundle
-from qleaky.verification.device_file import DeviceFile
-from qleaky.verification.device_report import DeviceReport, check_report
+from qleaky.verification.device.bundles import Bundle
+from qleaky.verification.device.report_file import DeviceFile
+from qleaky.verification.device.report_judge import DeviceReport, check_report
+from qleaky.verification.device.schemas import FILES, schema_text
 
 KEPT = Path(__file__).resolve().parents[2] / "export" / "schema"
 NONCE = "word of the host"
@@ -394,7 +394,7 @@ def test_the_first_divergence_of_a_float_network_is_in_its_numbers(tmp_path: Pat
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_kept_schemas_are_those_of_the_code(name: str) -> None:
-    advice = "run: python -m qleaky.verification.bundle_schemas export/schema"
+    advice = "run: python -m qleaky.verification.device.schemas export/schema"
     assert (KEPT / name).read_text() == schema_text(FILES[name]), advice
 
 

@@ -31,7 +31,7 @@ from test_bundle_reading import MANIFESTS, set_to
 import qleaky
 from qleaky.bundling import bundle_of
 from qleaky.export.bundle_arrays import npy_array, npy_bytes
-from qleaky.verification.nonce import nonce_inputs
+from qleaky.verification.device.nonce import nonce_inputs
 
 CPU = "CPUExecutionProvider"
 FORMS = ["unrolled", "scan", "step"]

@@ -29,9 +29,9 @@ with atheris.instrument_imports(include=["qleaky"]):
     from qleaky.export.bundle_manifest import Manifest
     from qleaky.integer import load_network
     from qleaky.verification import verify
-    from qleaky.verification.bundles import Bundle
     from qleaky.verification.certificate import Certificate
-    from qleaky.verification.device_file import DeviceFile
+    from qleaky.verification.device.bundles import Bundle
+    from qleaky.verification.device.report_file import DeviceFile
 
 FOLDER = Path(tempfile.mkdtemp(prefix="qleaky-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 LIMIT = 1 << 17

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qleaky import IntegerNetwork, QFormat, export_onnx, verify
+from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError
 from qleaky.integer import LIF, Input, Readout
 from qleaky.verification import Certificate
-from qleaky.verification.certificate import printable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -122,4 +122,4 @@ def test_a_huge_number_in_the_place_of_a_count() -> None:
 
 
 def test_names_that_would_command_a_terminal_are_shown_as_what_they_are() -> None:
-    assert printable("a\x1b]0;x\x07\u202e\n" + "b" * 1000) == "a\\x1b]0;x\\x07\\u202e\\n" + "b" * 191
+    assert printable("a\x1b]0;x\x07\u202e\n" + "b" * 1000, 200) == "a\\x1b]0;x\\x07\\u202e\\n" + "b" * 190 + "…"

@@ -29,10 +29,10 @@ from web_bundles import (
 )
 
 import qleaky
-from qleaky.verification.bundles import Bundle
 from qleaky.verification.compare import Divergence, compare_recordings
-from qleaky.verification.device_file import DeviceFile
-from qleaky.verification.device_report import check_report
+from qleaky.verification.device.bundles import Bundle
+from qleaky.verification.device.report_file import DeviceFile
+from qleaky.verification.device.report_judge import check_report
 from qleaky.verification.probing import ProbedRunner
 
 FORMS = ("unrolled", "scan", "step")

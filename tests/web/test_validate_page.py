@@ -19,7 +19,7 @@ import pytest
 from web_bundles import WEB, check_under_node, corrupt, edit_manifest, write_bundle
 
 import qleaky
-from qleaky.verification.device_file import DeviceFile
+from qleaky.verification.device.report_file import DeviceFile
 
 PHONE, DESKTOP, NARROW = (390, 844), (1280, 800), (320, 640)
 Browse = Callable[..., Any]

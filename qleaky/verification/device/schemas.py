@@ -1,6 +1,6 @@
 """The JSON Schemas of a bundle's manifest and of a device's report, made from the types that read them.
 
-``python -m qleaky.verification.bundle_schemas export/schema`` writes ``manifest.schema.json`` and ``report.schema.json`` there.
+``python -m qleaky.verification.device.schemas export/schema`` writes ``manifest.schema.json`` and ``report.schema.json`` there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from qleaky.export.bundle_manifest import Manifest
 from qleaky.integer.schema import DIALECT, strict
-from qleaky.verification.device_file import DeviceFile
+from qleaky.verification.device.report_file import DeviceFile
 
 FILES: dict[str, type[msgspec.Struct]] = {"manifest.schema.json": Manifest, "report.schema.json": DeviceFile}
 

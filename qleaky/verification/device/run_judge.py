@@ -11,11 +11,11 @@ import numpy as np
 from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError
 from qleaky.export.bundle_entries import INT32
-from qleaky.verification.bundles import Bundle
 from qleaky.verification.compare import Divergence
-from qleaky.verification.device_answers import Expected, Spot
-from qleaky.verification.device_file import DeviceRun, Latency, Place
-from qleaky.verification.nonce import SAMPLES
+from qleaky.verification.device.answers import Expected, Spot
+from qleaky.verification.device.bundles import Bundle
+from qleaky.verification.device.nonce import SAMPLES
+from qleaky.verification.device.report_file import DeviceRun, Latency, Place
 
 DISHONEST = "the report says equal, but its digests are not those of the contract: it is no honest run"
 

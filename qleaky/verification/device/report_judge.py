@@ -12,14 +12,14 @@ from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError, InputError
 from qleaky.export.bundle_entries import GoldenVectors, Network
 from qleaky.integer import IntegerNetwork
-from qleaky.verification.bundle_graphs import check_bundle
-from qleaky.verification.bundles import Bundle
 from qleaky.verification.compare import Divergence
-from qleaky.verification.device_answers import Expected
-from qleaky.verification.device_file import DeviceFile
-from qleaky.verification.device_judge import Judge, RunCheck, name_of
+from qleaky.verification.device.answers import Expected
+from qleaky.verification.device.bundles import Bundle
+from qleaky.verification.device.graphs import check_bundle
+from qleaky.verification.device.nonce import check_nonce, nonce_inputs
+from qleaky.verification.device.report_file import DeviceFile
+from qleaky.verification.device.run_judge import Judge, RunCheck, name_of
 from qleaky.verification.history import tell
-from qleaky.verification.nonce import check_nonce, nonce_inputs
 
 DeviceVerdict = Literal["proved", "measured", "differs", "no verdict"]
 

@@ -7,7 +7,7 @@ from qleaky.export import twin
 from qleaky.export.artefact import Options
 from qleaky.export.bundle_entries import Network, artefact_entry, state_kinds
 from qleaky.export.bundle_manifest import ArtefactEntry
-from qleaky.verification.bundles import Bundle
+from qleaky.verification.device.bundles import Bundle
 from qleaky.verification.origin import artefact_reasons, check_origin
 
 

@@ -15,8 +15,8 @@ from qleaky.export.bundle_entries import GoldenVectors, Network, narrowed
 from qleaky.export.bundle_manifest import Kind
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
-from qleaky.verification.bundle_vectors import as_codes, float_codes, golden_recording
-from qleaky.verification.device_file import MAX_CODES, Answers, DeviceRun, Place
+from qleaky.verification.device.report_file import MAX_CODES, Answers, DeviceRun, Place
+from qleaky.verification.device.vectors import as_codes, float_codes, golden_recording
 from qleaky.verification.digests import state_digests
 
 Arrays = dict[str, NDArray[Any]]
