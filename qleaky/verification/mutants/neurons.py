@@ -242,4 +242,3 @@ def _wrap_instead(reading: Reading, editor: Editor, site: Site) -> None:
 def _required(found: Any) -> Any:
     assert found is not None
     return found
-

@@ -60,7 +60,9 @@ class Reading:
         self.form = self.metadata.get("qleaky.form", "")
         self.num_steps = int(self.metadata.get("qleaky.num_steps", "1"))
         if self.metadata.get("qleaky.contract") != "integer" or self.form not in ("unrolled", "scan", "step"):
-            raise ArtefactError("The model is none that qleaky exported from an integer network; mutants are made of those alone.")
+            raise ArtefactError(
+                "The model is none that qleaky exported from an integer network; mutants are made of those alone."
+            )
         states = msgspec.json.decode(self.metadata["qleaky.states"], type=dict[str, str])
         self.states = {name: QFormat.parse(text) for name, text in states.items()}
         self.offsets = twin.membrane_offsets(model)
@@ -156,7 +158,11 @@ class Reading:
 
     def state_of(self, value: str) -> str | None:
         """The layer whose membrane from the step before a value is, else None."""
-        while (site := self.by_name.get(value)) is not None and not self.anchor(value) and site.node.op_type in ("Cast", "Identity"):
+        while (
+            (site := self.by_name.get(value)) is not None
+            and not self.anchor(value)
+            and site.node.op_type in ("Cast", "Identity")
+        ):
             value = site.node.input[0]
         anchor = self.anchor(value)
         if anchor is not None:

@@ -101,7 +101,9 @@ def _bias_sites(reading: Reading) -> Iterator[tuple[Site, int]]:
         node = site.node
         if node.op_type == "Conv" and len(node.input) == 3:
             yield site, 2
-        elif node.op_type == "Add" and reading.constant(node.input[1]) is not None and reading.comes_from_product(node.input[0]):
+        elif (
+            node.op_type == "Add" and reading.constant(node.input[1]) is not None and reading.comes_from_product(node.input[0])
+        ):
             yield site, 1
 
 
