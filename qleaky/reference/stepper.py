@@ -12,7 +12,7 @@ from qleaky.errors import InputError, LoweringError
 from qleaky.integer.layers import LIF, Delay, Layer
 from qleaky.integer.network import IntegerNetwork
 from qleaky.reference.array_layers import Int64, Map, prepare
-from qleaky.reference.arrays import lif_step, synapse_step
+from qleaky.reference.arrays import Watch, lif_step, synapse_step
 from qleaky.reference.recording import Recording, read_out
 
 Values = dict[str, Int64]
@@ -30,17 +30,20 @@ class States:
 class Stepper:
     """The reference of a network, prepared once: ``states, values = stepper.step(states, inputs)``.
 
+    ``watch`` sees every sum before it is brought into its format.
+
     Raises:
         InputError: the network has no integers.
         LoweringError: its sums exceed 64-bit integers, or the proof has another reason against it.
     """
 
-    def __init__(self, network: IntegerNetwork) -> None:
+    def __init__(self, network: IntegerNetwork, watch: Watch | None = None) -> None:
         if not isinstance(network, IntegerNetwork):
             raise InputError(f"qleaky.run computes integers; a {type(network).__name__} has none. Its reference is torch.")
         if not network.proof.artefact_exact:
             raise LoweringError("The reference runs in 64-bit integers: " + " ".join(network.proof.artefact_reasons))
         self.network = network
+        self._watch = watch
         sums = {bounds.layer: bounds.accumulate for bounds in network.proof.layers}
         self._maps: dict[str, Map] = {
             layer.name: prepare(layer, [network.signals[name] for name in layer.inputs], sums.get(layer.name, 0))
@@ -90,15 +93,28 @@ class Stepper:
         delayed = {layer.name: values[layer.input] for layer in self.network.layers if isinstance(layer, Delay)}
         return States(membranes, synapses, delayed), values
 
+    def current(self, layer: LIF, inputs: Values) -> Int64:
+        """What ``layer`` receives of the integers (B, ...) of the inputs, where no layer with a state lies between."""
+        values, wanted = dict(inputs), {layer.input}
+        for other in reversed(self.network.layers):
+            wanted |= set(other.inputs) if other.name in wanted else set()
+        for other in self.network.layers:
+            if other.name in wanted:
+                values[other.name] = self._map(other, values)
+        return values[layer.input]
+
     def _map(self, layer: Layer, values: Values) -> Int64:
         return self._maps[layer.name](*(values[name] for name in layer.inputs))
 
     def _neurons(self, layer: LIF, membranes: Values, synapses: Values, current: Int64) -> Int64:
         x = self.network.signals[layer.input]
         if layer.synapse is not None:
-            current = synapse_step(layer.synapse, synapses[layer.name], current, layer.current_shift(x))
-            synapses[layer.name] = current
-        membranes[layer.name], spikes = lif_step(layer, membranes[layer.name], current, layer.membrane_shift(x))
+            charge = synapse_step(layer.synapse, synapses[layer.name], current, layer.current_shift(x))
+            current = synapses[layer.name] = charge.kept
+            if self._watch is not None:
+                self._watch.charged(layer.name, layer.synapse, charge)
+        shift = layer.membrane_shift(x)
+        membranes[layer.name], spikes = lif_step(layer, membranes[layer.name], current, shift, self._watch)
         return spikes if layer.graded is None else spikes * layer.graded.astype(np.int64)
 
 

@@ -41,6 +41,23 @@ def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uin
     }
 
 
+def step_digests(recording: Recording) -> dict[tuple[str, Kind], list[str]]:
+    """One digest for each layer, kind and step over all samples of a run: T hex strings by layer and kind.
+
+    SHA-256 over the samples' 32-byte digests of that step (:func:`state_digest`), in the samples' order.
+
+    >>> steps = np.array([[[0, 1], [1, 1]]])                       # 1 step, 2 samples of 2 neurons
+    >>> found = step_digests(Recording({"lif1": steps}, {}, {}))["lif1", "spk"]
+    >>> samples = state_digest("lif1", "spk", 0, steps[0, 0]) + state_digest("lif1", "spk", 0, steps[0, 1])
+    >>> found == [hashlib.sha256(samples).hexdigest()]
+    True
+    """
+    return {
+        place: [hashlib.sha256(samples.tobytes()).hexdigest() for samples in digests]
+        for place, digests in state_digests(recording).items()
+    }
+
+
 class RunDigest:
     """One digest for each layer and kind over any number of samples, which may come in pieces.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qleaky.reference import Recording
-from qleaky.verification.digests import RunDigest, state_digest, state_digests
+from qleaky.verification.digests import RunDigest, state_digest, state_digests, step_digests
 
 
 def by_the_page(layer: str, kind: str, step: int, codes: np.ndarray) -> bytes:  # type: ignore[type-arg]
@@ -39,6 +39,19 @@ def test_every_sample_layer_kind_and_step_has_its_own(recording: Recording) -> N
         for step in range(3):
             for sample in range(4):
                 assert digests[step, sample].tobytes() == by_the_page(layer, kind, step, states[layer][step, sample])
+
+
+def test_a_step_is_digested_over_its_samples_in_order(recording: Recording) -> None:
+    found = step_digests(recording)
+    assert list(found) == [("lif1", "mem"), ("lif2", "mem"), ("lif1", "spk"), ("lif2", "spk")]
+    for (layer, kind), steps in found.items():
+        states = recording.membranes if kind == "mem" else recording.spikes
+        assert len(steps) == 3
+        for step, digest in enumerate(steps):
+            expected = hashlib.sha256()
+            for sample in range(4):
+                expected.update(by_the_page(layer, kind, step, states[layer][step, sample]))
+            assert digest == expected.hexdigest()
 
 
 def test_a_run_is_the_same_in_one_piece_and_in_several(recording: Recording) -> None:

@@ -1,0 +1,120 @@
+"""The pool of candidates from which adversarial vectors are chosen, and what happens in each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qleaky.integer import Conv, IntegerNetwork, Linear
+from qleaky.verification import candidates as make
+from qleaky.verification.influence import linear_fronts
+from qleaky.verification.observing import FAR, Observation, Observer, Place
+from qleaky.verification.targets import ThresholdSearch
+
+EFFORT, BYTES, NEURONS = 1_600_000_000, 1 << 27, 1 << 22
+POOL, ROUNDS, WORK = 4, 6, 64
+Indices = NDArray[np.intp]
+
+
+def searched(network: IntegerNetwork, samples: int, seed: int) -> Pool:
+    """Candidates of every kind, then mutated ones, as many as are cheap, and at least ``samples``."""
+    pool = Pool(network, samples, seed)
+    pool.populate()
+    pool.aim_at_thresholds()
+    for _ in range(pool.rounds):
+        pool.improve()
+    return pool
+
+
+class Pool:
+    """A pool of candidates with what happened in each."""
+
+    def __init__(self, network: IntegerNetwork, samples: int, seed: int) -> None:
+        self.network, self.samples = network, samples
+        self.observer = Observer(network)
+        self.inputs = make.Inputs(network.inputs, network.num_steps)
+        self.draw = np.random.Generator(np.random.PCG64(seed))
+        self.size = int(np.clip(_affordable(network, self.observer.neurons), samples, POOL * samples))
+        self.rounds = ROUNDS if self.size > samples else 0
+        self.batch: make.Batch = {}
+        self._found: Observation | None = None
+        self.families: dict[str, Indices] = {}
+
+    def populate(self) -> None:
+        """The first candidates: fixed ones, witnesses, patterns in time, random ones."""
+        most, fronts = max(self.samples // 4, 1), make.first_weighted(self.network)
+        deeper = [layer.name for layer in self.network.layers if isinstance(layer, Linear | Conv) and layer.name not in fronts]
+        parts = {
+            "all_spikes": self.inputs.filled(1, "highest"),
+            "all_lowest": self.inputs.filled(1, "lowest"),
+            "witness": make.worst_cases(self.network, self.inputs, most, fronts),
+            "deeper": make.worst_cases(self.network, self.inputs, max(most // 2, 2), deeper),
+            "mixed": make.mixed(self.network, self.inputs, most, self.draw),
+        }
+        left = max(self.size - sum(map(_count, parts.values())), self.samples // 2)
+        parts["random"] = make.random(self.inputs, (left + 1) // 2, self.draw)
+        patterns = make.joined(
+            parts["witness"], parts["deeper"], parts["mixed"], parts["random"], parts["all_spikes"], parts["all_lowest"]
+        )
+        parts["timed"] = make.in_time(self.inputs, patterns, left // 2, self.draw)
+        for family, batch in parts.items():
+            self._add(family, batch)
+
+    def aim_at_thresholds(self) -> None:
+        """Drive those neurons of the first layers to theta that no candidate brought there."""
+        for lif in linear_fronts(self.network):
+            span = self.observer.places[lif.name, "mem"].span
+            missing = np.asarray(~self.found.events["threshold"][:, span].any(axis=0))
+            if lif.synapse is None and missing.any():
+                count = min(max(self.samples // 4, 1), int(missing.sum()))
+                self._add("aimed", ThresholdSearch(self.network, lif, self.inputs).batch(missing, count))
+
+    def improve(self) -> None:
+        """One round of mutations of the candidates that came closest to what is missing, and that reached furthest."""
+        found, count = self.found, max(self.size // 2, 1)
+        missing = np.flatnonzero(~found.events["threshold"].any(axis=0) & (found.closest.min(axis=0) < FAR))
+        near = found.closest[:, missing].argmin(axis=0) if len(missing) else np.zeros(0, np.intp)
+        furthest = np.array([values.argmax() for values in found.reached.values()], np.intp)
+        busy = [found.events[name].sum(axis=1).argsort(kind="stable")[-4:] for name in ("low", "high", "chain", "fired")]
+        goals = [self.draw.permutation(near)[: count // 2], np.tile(furthest, 4), *busy]
+        parents = np.resize(np.concatenate(goals), count)
+        self._add("mutated", make.mutated(self.inputs, self.batch, parents, self.draw))
+
+    @property
+    def found(self) -> Observation:
+        """What happens in the candidates."""
+        assert self._found is not None
+        return self._found
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where each layer's neurons stand in it."""
+        return tuple(self.observer.places.values())
+
+    def _add(self, family: str, batch: make.Batch) -> None:
+        count, start = _count(batch), _count(self.batch)
+        self.families[family] = np.concatenate(
+            [self.families.get(family, np.zeros(0, np.intp)), np.arange(start, start + count)]
+        )
+        if count:
+            found = self.observer.observe(self.inputs.ordered(batch))
+            self._found = found if self._found is None else self._found.joined(found)
+            self.batch = make.joined(self.batch, batch) if start else batch
+
+
+def _count(batch: make.Batch) -> int:
+    return len(next(iter(batch.values()))) if batch else 0
+
+
+def _affordable(network: IntegerNetwork, neurons: int) -> int:
+    """How many candidates the effort, their bytes and what is kept of each neuron allow."""
+    steps, signals = network.num_steps, network.signals
+    numbers = sum(math.prod(signal.shape) for signal in signals.values())
+    products = 0
+    for layer in network.layers:
+        if isinstance(layer, Linear | Conv):
+            products += math.prod(signals[layer.name].shape) * math.prod(layer.weight.shape[1:])
+    held = sum(math.prod(source.shape) * source.format.dtype.itemsize for source in network.inputs) * steps
+    return min(EFFORT // (steps * (WORK * numbers + products) + 1), BYTES // held, NEURONS // neurons)
