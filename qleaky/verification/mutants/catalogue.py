@@ -80,13 +80,14 @@ def mutants(artefact: str | os.PathLike[str] | bytes, count: int | None = None, 
 
 
 def _spread(reading: Reading, seed: int) -> Iterator[tuple[str, Fault]]:
-    """Faults in an order that takes one of each operator in turn, each operator's in an order drawn."""
+    """Faults in an order that takes one of each operator in turn; operators, and the faults of each, come as they are drawn."""
     drawn: list[list[tuple[str, Fault]]] = []
     for number, (name, operator) in enumerate(OPERATORS.items()):
         rng = np.random.default_rng([seed, number])
         faults = list(operator(reading, rng))
         drawn.append([(name, faults[i]) for i in rng.permutation(len(faults))])
-    for round_ in itertools.zip_longest(*drawn):
+    order = np.random.default_rng([seed, len(drawn)]).permutation(len(drawn))
+    for round_ in itertools.zip_longest(*(drawn[number] for number in order)):
         yield from (found for found in round_ if found is not None)
 
 

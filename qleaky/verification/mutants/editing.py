@@ -25,7 +25,8 @@ class Editor:
 
     def node(self, name: str) -> NodeProto:
         """The node that makes a value."""
-        return next(node for graph in self._graphs for node in graph.node if name in node.output)
+        found: NodeProto = next(node for graph in self._graphs for node in graph.node if name in node.output)
+        return found
 
     def constant(self, numbers: Any, dtype: Any) -> str:
         """A new initializer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,10 @@ def everywhere_and_once(sites: Sequence[Site], what: str, edit: Callable[[Editor
     for site in sites:
         layers.setdefault(site.layer, []).append(site)
     for layer, places in layers.items():
-        yield Fault(layer, what, lambda editor, places=places: _all(editor, places, edit))  # type: ignore[misc]
+        yield Fault(layer, what, partial(_all, sites=places, edit=edit))
         if len(places) > 1:
             for site in places:
-                yield Fault(layer, f"{what}, {at(site)} alone", lambda editor, site=site: edit(editor, site))  # type: ignore[misc]
+                yield Fault(layer, f"{what}, {at(site)} alone", partial(_all, sites=[site], edit=edit))
 
 
 def _all(editor: Editor, sites: Iterable[Site], edit: Callable[[Editor, Site], None]) -> None:

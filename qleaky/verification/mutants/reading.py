@@ -25,7 +25,7 @@ Place = tuple[str, int | None]
 
 
 class Anchor(NamedTuple):
-    """A value that holds one layer's membrane ("mem"), current ("syn") or spikes ("spk"), of one step where steps are unrolled."""
+    """A value that holds a layer's membrane ("mem"), current ("syn") or spikes ("spk"), of one step where they are unrolled."""
 
     layer: str
     kind: str

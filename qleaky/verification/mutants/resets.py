@@ -15,7 +15,7 @@ from qleaky.verification.mutants.reading import Reading, Site
 
 
 class Term(NamedTuple):
-    """What a reset takes off: ``slot`` of the node ``maker`` holds the threshold; a neuron that did not fire gives ``silent``."""
+    """What a reset takes off: ``slot`` of ``maker`` holds the threshold; a neuron that did not fire gives ``silent``."""
 
     maker: Site
     slot: int

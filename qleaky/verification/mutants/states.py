@@ -23,7 +23,8 @@ def late_states(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
         yield from everywhere_and_once(sites, "the state of one step before", partial(_take_older, reading))
         return
     for name, (old, layer) in _handed_on(reading).items():
-        yield Fault(layer, f"{name}: the state of the step before is handed on", lambda e, n=name, o=old: e.take(n, 0, o))
+        edit = partial(_hand_on, name=name, old=old)
+        yield Fault(layer, f"{name}: the state of the step before is handed on", edit)
 
 
 def late_inputs(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
@@ -70,7 +71,7 @@ def lost_neurons(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
         channels = _channels(reading, sites[0].name)
         for lost in rng.permutation(channels)[:DRAWN]:
             keep = np.arange(channels) != lost
-            yield Fault(layer, f"the spikes of {int(lost)} are lost", lambda e, s=sites, k=keep: _mask(reading, e, s, k))
+            yield Fault(layer, f"the spikes of {int(lost)} are lost", partial(_mask, reading, sites=sites, keep=keep))
 
 
 def _older(reading: Reading, site: Site) -> list[tuple[int, str]]:
@@ -87,6 +88,10 @@ def _older(reading: Reading, site: Site) -> list[tuple[int, str]]:
 def _take_older(reading: Reading, editor: Editor, site: Site) -> None:
     for slot, value in _older(reading, site):
         editor.take(site.name, slot, value)
+
+
+def _hand_on(editor: Editor, name: str, old: str) -> None:
+    editor.take(name, 0, old)
 
 
 def _handed_on(reading: Reading) -> dict[str, tuple[str, str]]:
