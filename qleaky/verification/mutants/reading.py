@@ -173,15 +173,21 @@ class Reading:
     def state_inputs(self) -> dict[str, str]:
         """The membranes and currents that come from the step before, in a body or a step graph, by their names there."""
         found = {f"{layer}.{kind}": layer for layer in self.states for kind in ("mem", "syn")}
+        for given, made in self.loops:
+            anchor = self.anchor(made)
+            if anchor is not None and anchor.kind in ("mem", "syn"):
+                found[given] = anchor.layer
+        return found
+
+    @cached_property
+    def loops(self) -> list[tuple[str, str]]:
+        """Of every Scan and state, its name in the body and what the body hands on, before the Identity that does."""
+        found = []
         for node in self.model.graph.node:
-            body = body_of(node)
-            if body is None:
-                continue
-            makers = {inner.output[0]: inner.input[0] for inner in body.node if inner.op_type == "Identity"}
-            for given, made in zip(body.input, body.output, strict=False):
-                anchor = self.anchor(makers.get(made.name, made.name))
-                if anchor is not None and anchor.kind in ("mem", "syn"):
-                    found[given.name] = anchor.layer
+            if (body := body_of(node)) is not None:
+                sources = {inner.output[0]: inner.input[0] for inner in body.node if inner.op_type == "Identity"}
+                pairs = zip(list(body.input)[: state_count(node)], body.output, strict=False)
+                found += [(given.name, sources.get(made.name, made.name)) for given, made in pairs]
         return found
 
     def comes_from_product(self, value: str) -> Site | None:
@@ -219,3 +225,8 @@ def _shared(places: list[Place]) -> Place:
 def body_of(node: NodeProto) -> Any:
     """The body of a Scan, else None."""
     return next((a.g for a in node.attribute if a.name == "body"), None) if node.op_type == "Scan" else None
+
+
+def state_count(node: NodeProto) -> int:
+    """How many of a Scan's inputs are states."""
+    return len(node.input) - int(next(a.i for a in node.attribute if a.name == "num_scan_inputs"))

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from qleaky.verification.mutants.editing import Editor
 from qleaky.verification.mutants.faults import Fault, everywhere_and_once
-from qleaky.verification.mutants.reading import Reading, Site, body_of
+from qleaky.verification.mutants.reading import Reading, Site, body_of, state_count
 
 DRAWN = 6  # neurons, of each layer
 
@@ -34,13 +34,12 @@ def late_inputs(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
     for node in reading.model.graph.node:
         if (body := body_of(node)) is None:
             continue
-        count = next(attribute.i for attribute in node.attribute if attribute.name == "num_scan_inputs")
-        layer = reading.by_name[node.output[0]].layer
-        for slot in range(len(node.input) - count, len(node.input)):
+        layer, states = reading.by_name[node.output[0]].layer, state_count(node)
+        for slot in range(states, len(node.input)):
             if body.input[slot].name in reading.users:
                 edit = partial(_shift, name=node.output[0], slot=slot)
                 yield Fault(layer, f"{node.output[0]}: its input {slot} one step late", edit)
-        for value in node.output[len(node.input) - count :]:
+        for value in node.output[states:]:
             for user, slot in reading.users.get(value, []):
                 edit = partial(_shift, name=user.name, slot=slot)
                 yield Fault(layer, f"{user.name} takes {value} one step late", edit)
@@ -104,7 +103,7 @@ def _handed_on(reading: Reading) -> dict[str, tuple[str, str]]:
     for node in reading.model.graph.node:
         if (body := body_of(node)) is not None:
             identities = {inner.output[0]: inner.input[0] for inner in body.node if inner.op_type == "Identity"}
-            for given_, made in zip(body.input, body.output, strict=False):
+            for given_, made in zip(list(body.input)[: state_count(node)], body.output, strict=False):
                 if (anchor := reading.anchor(identities.get(made.name, ""))) is not None:
                     found[made.name] = given_.name, anchor.layer
     return found
