@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -101,6 +102,7 @@ def test_the_version() -> None:
         (["deploy"], "No such command 'deploy'"),
         (["verify", "model.onnx"], "Missing option '--network'"),
         (["verify"], "Missing argument 'ARTEFACT'"),
+        (["verify", "model.onnx", "--network", "model.qleaky", "--sample", "-1"], "-1 is not in the range x>=0"),
         (["demo", "--epochs", "0"], "0 is not in the range x>=1"),
         (["demo", "--seed", "one"], "'one' is not a valid integer"),
     ],
@@ -185,8 +187,10 @@ def test_an_artefact_of_the_demo_is_proved(demo: tuple[Path, Any], tmp_path: Pat
     ran = check(demo[0], "--inputs", tmp_path / "inputs.npz", "--json", tmp_path / "certificate.json")
     assert ran.returncode == 0
     assert ran.stdout.startswith("proved: the artefact is bit-exact to the contract for all inputs in the declared range; ")
-    assert "on 70 samples, 0 differ;" in ran.stdout
-    assert Certificate.load(tmp_path / "certificate.json").samples == 70
+    assert "on 134 samples, 0 differ;" in ran.stdout  # 70 given ones, then 64 adversarial vectors
+    assert re.search(r"  coverage: of 73 neurons \d+ spiked, \d+ were exactly at the threshold, \d+ saturated", ran.stdout)
+    certificate = Certificate.load(tmp_path / "certificate.json")
+    assert (certificate.samples, certificate.vectors[0].name, certificate.vectors[0].count) == (134, "given", 70)
     assert check(demo[0]).returncode == 0
 
 
@@ -202,6 +206,19 @@ def test_a_changed_artefact_differs(copied: Path) -> None:
     assert "first divergence: layer 'lif2', step " in ran.stdout
     assert "bit-exact" not in ran.stdout
     assert Certificate.load(copied / "differs.json").verdict == "differs"
+    assert re.search(r"\n    step +input +membrane expected +membrane found +spike expected +spike found\n", ran.stdout)
+    replay = re.search(r"\n  replay it: qleaky-export (verify .*)\n", ran.stdout)
+    assert replay is not None
+    again = call(*shlex.split(replay[1]))
+    assert again.returncode == 1
+    assert " on 1 sample, " in again.stdout
+    divergence = r"first divergence: (layer .*)\n"
+    assert re.search(divergence, again.stdout)[1] == re.search(divergence, ran.stdout)[1]  # type: ignore[index]
+    assert "replay it" not in again.stdout
+
+
+def test_a_sample_that_there_is_not(demo: tuple[Path, Any]) -> None:
+    assert_refused(check(demo[0], "--sample", 64), "sample=64: the check has 64 samples, numbered from 0 to 63")
 
 
 def test_a_float_network_is_measured_and_not_called_exact(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -19,45 +20,28 @@ RUNS = 8  # of the artefact: optimisation off and on, 1 and 2 threads, two batch
 @click.command()
 @click.argument("artefact", type=click.Path())
 @click.option("--network", required=True, type=click.Path(), help="The .qleaky file it was exported from.", metavar="FILE")
-@click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs'; synthetic vectors without it.", metavar="FILE")
+@click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs', to run before the vectors.", metavar="FILE")
+@click.option("--sample", type=click.IntRange(min=0), help="Run this sample alone, and tell all steps.", metavar="S")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
-def verify(artefact: str, network: str, inputs: str | None, json_path: str | None) -> int:
-    """Compare every spike and membrane of ARTEFACT with the reference."""
+def verify(artefact: str, network: str, inputs: str | None, sample: int | None, json_path: str | None) -> int:
+    """Compare every spike and membrane of ARTEFACT with the reference, on your inputs and on adversarial vectors."""
     from qleaky.integer import load_network
     from qleaky.verification import verify as check
 
     contract = load_network(network)
     codes = None if inputs is None else load_inputs(inputs, [source.name for source in contract.inputs])
     with stages(RUNS) as advance:
-        report = check(artefact, contract, codes, progress=advance)
+        report = check(artefact, contract, codes, progress=advance, adversarial=True, sample=sample)
     if json_path is not None:
         report.certificate().save(json_path)
     print_report(report)
+    if report.first_divergence is not None and sample is None:
+        given = {"--network": network, "--sample": str(report.first_divergence.sample), "--inputs": inputs}
+        options = [word for name, value in given.items() if value is not None for word in (name, value)]
+        click.echo(f"  replay it: {shlex.join(['qleaky-export', 'verify', artefact, *options])}")
     return EXIT_CODES[report.verdict]
 
 
 def print_report(report: Report) -> None:
     """The verdict with its counts, what stands against a proof, and where runs first part."""
-    click.echo(_sentence(report))
-    for reason in report.reasons:
-        click.echo(f"  no proof: {reason}")
-    if report.first_divergence is not None:
-        click.echo(f"  first divergence: {report.first_divergence}")
-
-
-def _sentence(report: Report) -> str:
-    counts = f"{report.compared:,} numbers compared on {report.samples:,} samples, {report.mismatches:,} differ"
-    if report.mismatches:
-        total = report.total
-        places = {"spikes": total.spike_mismatches, "membranes": total.membrane_mismatches, "outputs": total.output_mismatches}
-        counts += f" ({', '.join(f'{count:,} {what}' for what, count in places.items())})"
-    torch = "torch was not compared" if report.torch_verdict is None else f"torch: {report.torch_verdict}"
-    match report.verdict:
-        case "proved" if report.torch_verdict is None:
-            return f"proved: the artefact is bit-exact to the contract for all inputs in the declared range; {counts}; {torch}."
-        case "proved":
-            return f"proved: artefact and torch network are bit-exact to the contract for all inputs in its range; {counts}."
-        case "measured":
-            return f"measured: {counts}; there is no proof for other inputs. Artefact: {report.artefact_verdict}, {torch}."
-        case "differs":
-            return f"differs: {counts}. Artefact: {report.artefact_verdict}, {torch}."
+    click.echo(str(report))

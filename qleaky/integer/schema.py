@@ -42,7 +42,7 @@ def schema() -> dict[str, Any]:
     """The schema of a whole file's structure."""
     (root,), parts = msgspec.json.schema_components([QleakyFile], schema_hook=_arrays)
     parts |= msgspec.json.schema_components([Tensor])[1]
-    return {"$schema": DIALECT, **root, "$defs": {name: _strict(parts[name]) for name in sorted(parts)}}
+    return {"$schema": DIALECT, **root, "$defs": {name: strict(parts[name]) for name in sorted(parts)}}
 
 
 def schema_text() -> str:
@@ -50,7 +50,7 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _strict(part: dict[str, Any]) -> dict[str, Any]:
+def strict(part: dict[str, Any]) -> dict[str, Any]:
     """A type whose fields are all there, and no others: a file spells out every default."""
     part = part | {"description": inspect.cleandoc(part["description"])}
     if "properties" not in part:

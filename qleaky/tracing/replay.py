@@ -26,6 +26,10 @@ class LayerRecorder(Observer):
         self._order = order
         self._calls: dict[str, int] = {}
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.spikes, self.membranes, self._calls = {}, {}, {}
+
     def saw(self, path: str, module: nn.Module, method: str, arguments: Any, result: Any) -> None:
         """Keep the spikes and membranes of a Leaky."""
         if not isinstance(module, Leaky) or method == "reset_mem":
@@ -57,19 +61,33 @@ def record(net: nn.Module, graph: StepGraph, inputs: Mapping[str, Tensor], num_s
         inputs: by name, (T, B, ...), or (B, ...) for those that are the same in all steps.
         num_steps: T.
     """
+    (recording,) = _runs(net, graph, inputs, num_steps, 1)
+    return recording
+
+
+def goes_on(net: nn.Module, graph: StepGraph, inputs: Mapping[str, Tensor], num_steps: int) -> bool:
+    """Whether a second run on the same inputs computes something else: it goes on from what the first one left behind."""
+    first, second = _runs(net, graph, inputs, num_steps, 2)
+    pairs = ((first.spikes, second.spikes), (first.membranes, second.membranes))
+    return any(not torch.equal(a[name], b[name]) for a, b in pairs for name in a)
+
+
+def _runs(net: nn.Module, graph: StepGraph, inputs: Mapping[str, Tensor], num_steps: int, count: int) -> list[TorchRecording]:
+    """Several runs of one copy of ``net``, one behind the other, as they are called."""
     observer = LayerRecorder(graph.call.order)
-    network = recorded_copy(net, observer)
-    arguments = _arguments(graph, inputs)
-    with undisturbed(), torch.no_grad():
-        if graph.call.mode == "step":
-            _run_steps(network, graph, arguments, inputs, num_steps)
-        else:
-            network(*(turned(arguments) if graph.call.batch_first else arguments))
-    names = [neurons.name for neurons in graph.neurons if neurons.name in observer.spikes]
-    return TorchRecording(
-        {name: torch.cat(observer.spikes[name]) for name in names},
-        {name: torch.cat(observer.membranes[name]) for name in names},
-    )
+    network, found = recorded_copy(net, observer), []
+    for _ in range(count):
+        observer.forget()
+        arguments = _arguments(graph, inputs)
+        with undisturbed(), torch.no_grad():
+            if graph.call.mode == "step":
+                _run_steps(network, graph, arguments, inputs, num_steps)
+            else:
+                network(*(turned(arguments) if graph.call.batch_first else arguments))
+        names = [neurons.name for neurons in graph.neurons if neurons.name in observer.spikes]
+        kinds = ({name: torch.cat(kind[name]) for name in names} for kind in (observer.spikes, observer.membranes))
+        found.append(TorchRecording(*kinds))
+    return found
 
 
 def _arguments(graph: StepGraph, inputs: Mapping[str, Tensor]) -> list[Any]:

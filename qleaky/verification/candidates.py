@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.integer import Conv, Input, IntegerNetwork, Linear
-from qleaky.integer.signals import as_integers
+from qleaky.integer.signals import Signal
 from qleaky.verification.influence import influence, linear_fronts, one_hot
 
 Codes = NDArray[Any]
@@ -76,19 +76,26 @@ def random(inputs: Inputs, count: int, draw: Draw) -> Batch:
 def worst_cases(network: IntegerNetwork, inputs: Inputs, most: int, layers: Sequence[str] | None = None) -> Batch:
     """What drives output channels furthest up, then furthest down, at every step; ``most`` samples of each layer at most.
 
-    Of every layer with weights, or of ``layers``, the channels with the largest sums of weights.
+    Of every layer with weights, or of ``layers``, the channels whose sums can be largest.
     """
     batches = [inputs.filled(0, "lowest")]
     for layer in network.layers:
         if not isinstance(layer, Linear | Conv) or (layers is not None and layer.name not in layers):
             continue
-        sums = np.abs(as_integers(layer.weight)).reshape(layer.weight.shape[0], -1).sum(axis=1)
-        channels = np.argsort(-sums, kind="stable")[: (most + 1) // 2]
+        channels = np.argsort(-_furthest(layer, network.signals[layer.name]), kind="stable")[: (most + 1) // 2]
         batches.append(
             driven(inputs, influence(network, layer.name, one_hot(layer, network.signals[layer.name].shape, channels)))
         )
         batches[-1] = picked(batches[-1], np.arange(min(most, 2 * len(channels))))
     return joined(*batches)
+
+
+def _furthest(layer: Linear | Conv, emitted: Signal) -> NDArray[Any]:
+    """The largest sum, up or down, that every channel can reach."""
+    both = np.maximum(*(np.abs(ends) for ends in emitted.full()))
+    return np.asarray(
+        np.moveaxis(both, -1 if isinstance(layer, Linear) else 0, 0).reshape(layer.weight.shape[0], -1).max(axis=1)
+    )
 
 
 def mixed(network: IntegerNetwork, inputs: Inputs, most: int, draw: Draw) -> Batch:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from qleaky._files import read_file, write_atomically
-from qleaky.errors import ArtefactError
+from qleaky.errors import ArtefactError, InputError
 from qleaky.integer import LayerBounds
 from qleaky.verification.compare import Comparison
+from qleaky.verification.coverage import Approach, Count, LayerCoverage
 
-VERSION = 1
+VERSION = 2
+LONGEST_MESSAGE = 200
+MAX_BYTES = 256 << 20
 Verdict = Literal["proved", "measured", "differs"]
+VERDICTS: tuple[Verdict, ...] = ("proved", "measured", "differs")
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+DAMAGE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError, TypeError)
 
 
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,26 +27,82 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     runtime: str
     optimized: bool
-    threads: int
-    batch: int
+    threads: Count
+    batch: Count
     comparison: Comparison
 
 
+class CheckedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that was checked: the form and carrier that it names itself, and its bytes."""
+
+    form: str
+    carrier: str
+    sha256: Digest
+    bytes: Count
+
+
+class VectorsRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples ``first`` to ``first + count - 1`` of the check, what they are for, and a digest of their codes.
+
+    ``sha256`` is that of :func:`~qleaky.verification.digests.vectors_digest`: for each input in the network's order the line
+    ``qleaky-vectors-1 <input> <shape, comma separated>`` with a line feed, then the codes (T, count, ...), or (count, ...), as
+    little-endian int32 in C order (of float32 inputs the bit patterns).
+    """
+
+    name: str
+    first: Count
+    count: Count
+    sha256: Digest
+
+
+class StepDigests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the reference says of one layer and kind: a digest of each step over all samples, in order (``step_digests``)."""
+
+    layer: str
+    kind: Literal["mem", "spk", "syn"]
+    steps: tuple[Digest, ...]
+
+
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The result of a check, bound to the contract and the artefact by their digests."""
+    """The result of a check, bound to the contract and the artefacts by their digests.
+
+    ``bounds`` are those of the proof, ``approached`` how closely these samples came to them, ``coverage`` what they made each
+    layer do, ``digests`` what the reference computed of them. ``reasons`` say why a verdict is no theorem, ``notes`` what else
+    to know. ``target`` is the device profile that was asked for.
+    """
 
     verdict: Verdict
     artefact_verdict: Verdict
     torch_verdict: Verdict | None
-    contract_digest: str
-    artefact_sha256: str
-    samples: int
+    contract_digest: Digest
+    artefacts: tuple[CheckedFile, ...]
+    target: str | None
+    samples: Count
+    num_steps: Count
+    vectors: tuple[VectorsRun, ...]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
     bounds: tuple[LayerBounds, ...]
+    approached: tuple[Approach, ...]
+    coverage: tuple[LayerCoverage, ...]
+    digests: tuple[StepDigests, ...]
     runs: tuple[Run, ...]
     torch: Comparison | None
     versions: dict[str, str]
-    version: int = VERSION
+    version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
+
+    def __post_init__(self) -> None:
+        for problem in self._contradictions():
+            raise InputError(f"Certificate: {problem}.")
+
+    @property
+    def artefact_sha256(self) -> str:
+        """SHA-256 of the first file that was checked."""
+        return self.artefacts[0].sha256
+
+    def encode(self) -> bytes:
+        """The bytes of the file."""
+        return msgspec.json.format(msgspec.json.encode(self, order="deterministic"), indent=2) + b"\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate as JSON.
@@ -48,19 +110,89 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Raises:
             OutputError: it cannot be written.
         """
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(self, order="deterministic"), indent=2) + b"\n")
+        write_atomically(path, self.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Certificate:
         """Read a certificate.
 
         Raises:
-            ArtefactError: it is missing, damaged, or of a later version.
+            ArtefactError: it is missing, damaged, contradicts itself, or is of another version.
         """
+        return cls.decode(read_file(path, "certificate"), str(path))
+
+    @classmethod
+    def decode(cls, data: bytes, where: str = "the certificate") -> Certificate:
+        """Read the bytes of a certificate; as :meth:`load`."""
+        if len(data) > MAX_BYTES:
+            raise ArtefactError(f"{where} has {len(data):,} bytes, more than the {MAX_BYTES:,} a certificate may have.")
         try:
-            certificate = msgspec.json.decode(read_file(path, "certificate"), type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ArtefactError(f"{path} is not a certificate, or is damaged: {error}.") from error
-        if certificate.version > VERSION:
-            raise ArtefactError(f"{path} has version {certificate.version}; this qleaky reads up to {VERSION}. Update qleaky.")
+            _check_version(msgspec.json.decode(data, type=_Version).version, where)
+            certificate = msgspec.json.decode(data, type=cls)
+            same = msgspec.json.decode(msgspec.json.encode(certificate)) == msgspec.json.decode(data)
+        except DAMAGE as error:
+            raise ArtefactError(f"{where} is not a certificate, or is damaged: {printable(str(error))}.") from error
+        if not same:
+            raise ArtefactError(f"{where} is not a certificate, or is damaged: it lacks a field, or holds one too many.")
         return certificate
+
+    def _contradictions(self) -> list[str]:
+        """What of it cannot be: a certificate is a statement, which its own figures must bear out."""
+        found = []
+        ran = "differs" if any(run.comparison.mismatches for run in self.runs) else None
+        if (self.artefact_verdict == "differs") != (ran == "differs"):
+            found.append(f"its runs do not bear out the artefact's verdict {self.artefact_verdict!r}")
+        if (self.torch is None) != (self.torch_verdict is None):
+            found.append("a verdict on torch goes with a comparison, and only with one")
+        if self.torch is not None and (self.torch_verdict == "differs") != (self.torch.mismatches > 0):
+            found.append(f"its comparison does not bear out torch's verdict {self.torch_verdict!r}")
+        if self.verdict != weaker(self.artefact_verdict, self.torch_verdict):
+            found.append(f"its verdict {self.verdict!r} is not the weaker of its two")
+        if self.verdict == "proved" and self.reasons:
+            found.append("it is proved, but gives reasons why it is not")
+        if not self.artefacts:
+            found.append("it names no artefact")
+        if [group.first for group in self.vectors] != _starts(self.vectors) or sum(
+            g.count for g in self.vectors
+        ) != self.samples:
+            found.append(f"its vectors do not add up to {self.samples} samples")
+        if any(len(digests.steps) != self.num_steps for digests in self.digests):
+            found.append(f"its digests are not those of {self.num_steps} steps")
+        return found
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+def weaker(artefact: Verdict, torch: Verdict | None) -> Verdict:
+    """The weaker of two verdicts; the artefact's where torch was not compared."""
+    return max(artefact, torch or "proved", key=VERDICTS.index)
+
+
+def _check_version(version: int, where: str) -> None:
+    if version > VERSION:
+        raise ArtefactError(f"{where} has version {version}; this qleaky reads version {VERSION}. Update qleaky.")
+    if version < VERSION:
+        raise ArtefactError(
+            f"{where} has version {version}; this qleaky reads version {VERSION}. Check the artefact again, or read the file "
+            f"with the qleaky that wrote it."
+        )
+
+
+def _starts(groups: tuple[VectorsRun, ...]) -> list[int]:
+    starts, total = [], 0
+    for group in groups:
+        starts.append(total)
+        total += group.count
+    return starts
+
+
+def printable(text: Any) -> str:
+    """Text from elsewhere for a message: no control characters, which a terminal would obey, and not longer than anyone reads.
+
+    >>> printable("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:LONGEST_MESSAGE])
+    return safe.rstrip(".")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import onnx
 
 from qleaky._files import read_file
@@ -14,10 +14,11 @@ from qleaky.errors import ArtefactError, InputError, LoweringError
 from qleaky.export import twin
 from qleaky.export.artefact import Options, emit
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.verification.compare import Comparison
-from qleaky.verification.expected import Network, reference
-from qleaky.verification.report import VERDICTS, Report, verdict
-from qleaky.verification.running import runs_of, sample_count
+from qleaky.verification.certificate import Run
+from qleaky.verification.expected import Expected, Network, choose, reference
+from qleaky.verification.history import STEPS, with_history
+from qleaky.verification.report import Report, report_on
+from qleaky.verification.running import runs_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +31,9 @@ def verify(
     runtime: str = "onnxruntime",
     module: nn.Module | None = None,
     progress: Callable[[str], None] | None = None,
+    *,
+    adversarial: bool | None = None,
+    sample: int | None = None,
 ) -> Report:
     """Run an artefact and compare every spike and every membrane of every layer and step with the reference.
 
@@ -41,15 +45,17 @@ def verify(
         artefact: the ONNX file.
         network: the contract it was exported from. A FloatNetwork's reference is ``module`` run by torch, or without one
             the golden vectors recorded when it was lowered.
-        inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.golden.synthetic_inputs`, or golden ones.
+        inputs: (T, B, ...) or (B, ...); None takes :func:`~qleaky.verification.vectors.vectors`, or golden ones.
         runtime: "onnxruntime".
         module: the torch network: its own evaluation is compared with the reference too. It must be the network that was
             lowered, which is checked by lowering it again.
         progress: called with a line of text before each run.
+        adversarial: whether an IntegerNetwork's adversarial vectors run too, behind ``inputs``; None: only without inputs.
+        sample: run this one of the samples alone, counted from 0, and tell all steps of a neuron that diverges.
 
     Raises:
         ArtefactError: a file that is damaged, or was not exported from ``network``.
-        InputError: inputs that the network cannot take, or an unknown runtime.
+        InputError: inputs that the network cannot take, a sample that there is not, or an unknown runtime.
     """
     if not isinstance(network, IntegerNetwork | FloatNetwork):
         raise InputError(f"verify: network is a {type(network).__name__}; pass the contract from qleaky.lower or a load.")
@@ -58,25 +64,30 @@ def verify(
     data = read_file(artefact, "ONNX file")
     model = twin.parse(data, str(artefact))
     _check_origin(twin.metadata(model), network, str(artefact))
-    codes, recording, torch_comparison, torch_reasons = reference(network, inputs, module)
+    samples = choose(network, inputs, module, adversarial=adversarial, sample=sample)
+    expected = reference(network, samples, module)
     artefact_reasons = _artefact_reasons(network, model, str(artefact))
     try:
-        runs = tuple(runs_of(data, model, network, codes, recording, progress or (lambda _: None)))
+        runs = tuple(runs_of(data, model, network, samples.codes, expected.recording, progress or (lambda _: None)))
     except (ValueError, TypeError, AttributeError) as error:  # a changed graph may give anything
         raise ArtefactError(f"{artefact} does not run as the contract does: {error} Export it again.") from error
-    artefact_verdict = verdict(sum((r.comparison for r in runs), Comparison()), artefact_reasons)
-    torch_verdict = None if torch_comparison is None else verdict(torch_comparison, torch_reasons)
-    return Report(
-        verdict=max(artefact_verdict, torch_verdict or "proved", key=VERDICTS.index),
-        artefact_verdict=artefact_verdict,
-        torch_verdict=torch_verdict,
-        runs=runs,
-        torch=torch_comparison,
-        reasons=artefact_reasons + torch_reasons,
-        contract_digest=network.digest,
-        artefact_sha256=hashlib.sha256(data).hexdigest(),
-        samples=sample_count(network, codes),
-        bounds=network.proof.layers,
+    runs = with_history(runs, model, network, samples.codes, expected.recording, STEPS if sample is None else None)
+    return report_on(data, model, network, expected, _numbered(runs, expected), artefact_reasons)
+
+
+def _numbered(runs: Iterable[Run], expected: Expected) -> tuple[Run, ...]:
+    """Divergences with the number that a sample has in the whole check, where it ran alone."""
+    return tuple(
+        run
+        if run.comparison.first_divergence is None or not expected.samples.first
+        else msgspec.structs.replace(
+            run,
+            comparison=msgspec.structs.replace(
+                run.comparison,
+                first_divergence=msgspec.structs.replace(run.comparison.first_divergence, sample=expected.samples.first),
+            ),
+        )
+        for run in runs
     )
 
 

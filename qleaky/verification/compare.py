@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -11,38 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Divergence(msgspec.Struct, frozen=True):
-    """Where two runs first part: layer, kind ("mem", "syn", "spk" or "out"), time step, sample, element, and both numbers.
-
-    For an output of the network ("out"), ``layer`` is its name, and ``step`` is 0 where it has no time axis.
-
-    NaN and infinities, which JSON lacks, are kept as the words "nan", "inf" and "-inf".
-    """
-
-    layer: str
-    kind: str
-    step: int
-    sample: int
-    element: tuple[int, ...]
-    expected: float | str
-    got: float | str
-
-    def __post_init__(self) -> None:
-        for name in ("expected", "got"):
-            if isinstance(value := getattr(self, name), float) and not math.isfinite(value):
-                msgspec.structs.force_setattr(self, name, str(value))
-
-    def __str__(self) -> str:
-        name = {"mem": "membrane", "syn": "synaptic current", "spk": "spike", "out": "output"}[self.kind]
-        return (
-            f"layer {self.layer!r}, step {self.step}, sample {self.sample}, element {list(self.element)}: "
-            f"{name} {_short(self.expected)} expected, {_short(self.got)} found"
-        )
-
-
-def _short(number: float | str) -> str:
-    return number if isinstance(number, str) else f"{number:.9g}"
+from qleaky.verification.divergence import Divergence as Divergence
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,14 +18,41 @@ BYTES = 32
 def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> bytes:
     """SHA-256 of one sample's codes of one layer at one time step.
 
-    The line ``qleaky-digest-1 <layer> <kind> <step> <shape, comma separated>`` and a line feed, in ASCII, then the codes as
-    little-endian int32 in C order; the first step is 0.
+    The line ``qleaky-digest-1 <layer> <kind> <step> <shape, comma separated>`` and a line feed, in UTF-8 (ASCII, where the
+    layer's name is), then the codes as little-endian int32 in C order; the first step is 0. Of float32 numbers the codes are
+    their bit patterns, where -0.0 counts as 0.0 and every NaN as 0x7fc00000.
 
     >>> state_digest("lif1", "spk", 0, np.array([0, 1])).hex()[:16]
     '6ac313c0be238569'
     """
     line = f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, codes.shape))}\n"
-    return hashlib.sha256(line.encode("ascii") + codes.astype("<i4").tobytes()).digest()
+    return hashlib.sha256(line.encode("utf-8", "backslashreplace") + code_bytes(codes)).digest()
+
+
+def vectors_digest(codes: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256, as hex, of encoded inputs, in the network's order.
+
+    For each the line ``qleaky-vectors-1 <name> <shape, comma separated>`` and a line feed, then its codes as in
+    :func:`state_digest`.
+    """
+    found = hashlib.sha256()
+    for name, array in codes.items():
+        line = f"qleaky-vectors-1 {name} {','.join(map(str, array.shape))}\n"
+        found.update(line.encode("utf-8", "backslashreplace") + code_bytes(array))
+    return found.hexdigest()
+
+
+def code_bytes(codes: NDArray[Any]) -> bytes:
+    """Codes as little-endian int32 in C order; float32 numbers by their bits.
+
+    >>> code_bytes(np.array([-1])).hex(), code_bytes(np.array([-0.0, 1.0], np.float32)).hex()
+    ('ffffffff', '000000000000803f')
+    """
+    if codes.dtype != np.float32:
+        return codes.astype("<i4").tobytes()
+    plain = np.where(np.isnan(codes), np.float32("nan"), codes + np.float32(0))
+    bits = np.where(np.isnan(codes), np.int32(0x7FC00000), plain.view(np.int32))
+    return bits.astype("<i4").tobytes()
 
 
 def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uint8]]:

@@ -23,15 +23,26 @@ def influence(network: IntegerNetwork, target: str, wanted: Ints) -> dict[str, I
     Through layers that are linear these are the coefficients of sum(wanted * output), exactly. A spike is taken to rise with
     its current, the largest of a window with all of it, and what was emitted a step before is left out.
     """
+    asked = _asked(network, target, wanted, (Delay,))
+    count = len(wanted)
+    return {i.name: asked.get(i.name, np.zeros((count, *i.shape), np.int64)).reshape(count, *i.shape) for i in network.inputs}
+
+
+def addends(network: IntegerNetwork, target: str, wanted: Ints) -> dict[str, Ints]:
+    """As :func:`influence`, but no further than to what emits: inputs, neurons, delays and maxima. Exact, but for biases."""
+    return _asked(network, target, wanted, (LIF, Delay, MaxPool))
+
+
+def _asked(network: IntegerNetwork, target: str, wanted: Ints, stop: tuple[type, ...]) -> dict[str, Ints]:
+    """What is asked of every signal at which the way back ends: inputs, and layers of the kinds ``stop``."""
     asked = {target: np.asarray(wanted, np.int64)}
     for layer in reversed(network.layers):
-        if layer.name not in asked or isinstance(layer, Delay):
+        if layer.name not in asked or isinstance(layer, stop):
             continue
         backward = _backward(layer, [network.signals[name] for name in layer.inputs], asked.pop(layer.name))
         for name, found in zip(layer.inputs, backward, strict=True):
             asked[name] = asked[name] + found if name in asked else found
-    count = len(wanted)
-    return {i.name: asked.get(i.name, np.zeros((count, *i.shape), np.int64)).reshape(count, *i.shape) for i in network.inputs}
+    return asked
 
 
 def linear_fronts(network: IntegerNetwork) -> tuple[LIF, ...]:

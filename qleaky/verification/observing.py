@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.dynamics import MulShift, RoundingSite
+from qleaky.dynamics import Compare, MulShift, RoundingSite, resets_early, resets_late
 from qleaky.fixed import Rounding
 from qleaky.integer import LIF, IntegerNetwork
 from qleaky.integer.graph import samples as pick
@@ -17,7 +17,7 @@ from qleaky.integer.lif import Synapse
 from qleaky.reference.arrays import Charge
 from qleaky.reference.stepper import Stepper, Values
 
-EVENTS = ("fired", "chain", "threshold", "low", "high", "tie")
+EVENTS = ("fired", "reset", "chain", "threshold", "low", "high", "tie")
 CHAIN = 4
 PIECE_NUMBERS = 1 << 22
 FAR = np.iinfo(np.int32).max
@@ -40,10 +40,10 @@ class Observation:
     """Of every sample (first axis) and neuron (second axis): what happened in some step.
 
     Attributes:
-        events: by name, bool (samples, neurons). "fired": it spiked; "chain": in at least :data:`CHAIN` consecutive steps (in
-            all, where the network runs fewer); "threshold": what is compared with the threshold equalled it (or a multiple
-            at which one spike more begins); "low", "high": the rounded sum lay below, above the state's format, so that it
-            saturated or wrapped; "tie": the rounding was decided by an exact half.
+        events: by name, bool (samples, neurons). "fired": it spiked; "reset": a spike's reset acted; "chain": it spiked in at
+            least :data:`CHAIN` consecutive steps (in all, where the network runs fewer); "threshold": what is compared with
+            the threshold equalled it (or a multiple at which one spike more begins); "low", "high": the rounded sum lay
+            below, above the state's format, so that it saturated or wrapped; "tie": an exact half decided the rounding.
         closest: the least distance of the compared membrane from the threshold, int32.
         reached: by layer and bound ("accumulate", "decay", "step", also behind "synapse."), the largest integer, (samples,).
     """
@@ -95,28 +95,34 @@ class Observer:
 
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
+        self._stepper = Stepper(network, self)
         self.places = {(place.layer, place.kind): place for place in places(network)}
         self.neurons = max(place.span.stop for place in self.places.values())
-        self._stepper = Stepper(network, self)
+        self._thetas = {
+            lif.name: np.broadcast_to(lif.theta.astype(np.int64), network.signals[lif.name].shape).reshape(-1)
+            for lif in network.lif_layers
+        }
         self._bounds = tuple(bounds(network))
         self._run: _Run
+        self._last: bool
 
     def observe(self, codes: Mapping[str, NDArray[Any]]) -> Observation:
-        """Run samples of encoded inputs (T, B, ...), or (B, ...), in pieces that fit in memory."""
+        """Run samples of encoded inputs (T, B, ...), or (B, ...)."""
         found: Observation | None = None
-        for piece in self._pieces(dict(codes)):
-            part = self._piece(piece)
+        for _, part in self.pieces(codes):
             found = part if found is None else found.joined(part)
         assert found is not None
         return found
 
-    def _pieces(self, codes: dict[str, NDArray[Any]]) -> Iterator[dict[str, NDArray[Any]]]:
+    def pieces(self, codes: Mapping[str, NDArray[Any]]) -> Iterator[tuple[int, Observation]]:
+        """As :meth:`observe`, in pieces that fit in memory, each with the number of its first sample."""
         first = self.network.inputs[0]
         samples = codes[first.name].shape[1 if first.time == "sequence" else 0]
         numbers = sum(int(np.prod(signal.shape, dtype=np.int64)) for signal in self.network.signals.values())
         size = max(1, PIECE_NUMBERS // numbers)
         for start in range(0, samples, size):
-            yield pick(self.network.inputs, codes, np.arange(start, min(start + size, samples)))
+            picked = np.arange(start, min(start + size, samples))
+            yield start, self._piece(pick(self.network.inputs, dict(codes), picked))
 
     def _piece(self, codes: dict[str, NDArray[Any]]) -> Observation:
         network, stepper = self.network, self._stepper
@@ -124,13 +130,14 @@ class Observer:
         first = network.inputs[0].name
         batch = codes[first].shape[0 if first in static else 1]
         self._run = _Run(batch, self.neurons, self._bounds)
+        self._last = False
         still = stepper.still(stepper.integers({name: array for name, array in codes.items() if name in static}))
         self._accumulated(still, moving=False)
         states = stepper.start(batch)
         for t in range(network.num_steps):
+            self._last = t == network.num_steps - 1
             moving = stepper.integers({name: array[t] for name, array in codes.items() if name not in static})
             states, values = stepper.step(states, still | moving)
-            self._emitted(values)
             self._accumulated(values, moving=True)
         return self._run.observation(min(CHAIN, network.num_steps))
 
@@ -145,23 +152,25 @@ class Observer:
             total = charge.total.reshape(batch, -1)
             run.events["tie"][:, span] |= (total & ((1 << charge.extra) - 1)) == 1 << (charge.extra - 1)
         if isinstance(part, LIF):
-            distance = _distance(part, kept, self.network.signals[layer].shape)
-            run.events["threshold"][:, span] |= distance == 0
-            np.minimum(run.closest[:, span], np.minimum(distance, FAR), out=run.closest[:, span], casting="unsafe")
+            self._compared(part, kept)
         prefix = "" if isinstance(part, LIF) else "synapse."
         run.reach((layer, f"{prefix}step"), charge.total, _half(charge.extra, part.rounding))
         run.reach((layer, f"{prefix}decay"), charge.decayed, 0)
         if isinstance(part.decay, MulShift) and part.rounding_site is RoundingSite.DECAY:
             run.reach((layer, f"{prefix}decay"), charge.product, _half(part.decay.n, part.decay.rounding or part.rounding))
 
-    def _emitted(self, values: Values) -> None:
-        for place in self.places.values():
-            if place.kind == "mem":
-                fired = values[place.layer].reshape(len(self._run.closest), -1) != 0
-                current, longest = self._run.chain[:, place.span], self._run.longest[:, place.span]
-                current += 1
-                current *= fired
-                np.maximum(longest, current, out=longest)
+    def _compared(self, layer: LIF, kept: NDArray[Any]) -> None:
+        """V, of which it depends whether a neuron fires."""
+        run, span = self._run, self.places[layer.name, "mem"].span
+        theta = self._thetas[layer.name]
+        distance = np.minimum(_distance(layer, kept, theta), FAR)
+        run.events["threshold"][:, span] |= distance == 0
+        np.minimum(run.closest[:, span], distance, out=run.closest[:, span], casting="unsafe")
+        fired = kept > theta if layer.compare is Compare.STRICT else kept >= theta
+        run.fired(span, fired)
+        late = resets_late(layer.reset_mechanism, layer.reset_timing)
+        if late or (resets_early(layer.reset_mechanism, layer.reset_timing) and not self._last):
+            run.events["reset"][:, span] |= fired
 
     def _accumulated(self, values: Values, moving: bool) -> None:
         for layer, bound in self._bounds:
@@ -185,19 +194,23 @@ class _Run:
         largest = np.maximum(flat.max(axis=1) + half, -flat.min(axis=1))
         np.maximum(self.reached[bound], largest, out=self.reached[bound])
 
+    def fired(self, span: slice, fired: Bools) -> None:
+        """Count the steps on end in which each neuron fires."""
+        current, longest = self.chain[:, span], self.longest[:, span]
+        current += 1
+        current *= fired
+        np.maximum(longest, current, out=longest)
+
     def observation(self, chain: int) -> Observation:
         self.events["fired"] = self.longest > 0
         self.events["chain"] = self.longest >= chain
         return Observation(self.events, self.closest, self.reached)
 
 
-def _distance(layer: LIF, kept: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _distance(layer: LIF, kept: NDArray[Any], theta: NDArray[np.int64]) -> NDArray[Any]:
     """|V - theta|, or for several spikes a step from the nearest n*theta at which their number changes."""
-    theta = np.broadcast_to(layer.theta.astype(np.int64), shape).reshape(-1)
-    if layer.max_spikes == 1:
-        return np.abs(kept - theta)
-    nearest = np.clip((kept + theta // 2) // theta, 1, layer.max_spikes)
-    distance: NDArray[Any] = np.abs(kept - nearest * theta)
+    nearest = theta if layer.max_spikes == 1 else np.clip((kept + theta // 2) // theta, 1, layer.max_spikes) * theta
+    distance: NDArray[Any] = np.abs(kept - nearest)
     return distance
 
 

@@ -68,7 +68,7 @@ class Pool:
             span = self.observer.places[lif.name, "mem"].span
             missing = np.asarray(~self.found.events["threshold"][:, span].any(axis=0))
             if lif.synapse is None and missing.any():
-                count = min(max(self.samples // 4, 1), int(missing.sum()))
+                count = min(max(self.samples // 5, 1), int(missing.sum()))
                 self._add("aimed", ThresholdSearch(self.network, lif, self.inputs).batch(missing, count))
 
     def improve(self) -> None:

@@ -14,7 +14,8 @@ from qleaky.verification.candidates import Batch, Inputs
 from qleaky.verification.influence import influence
 
 Ints = NDArray[np.int64]
-WEIGHTS = 128
+WEIGHTS, PAIRED = 128, 96
+FAR = 1 << 40
 
 
 class ThresholdSearch:
@@ -41,18 +42,17 @@ class ThresholdSearch:
         self._at_rest = self._current(inputs.filled(1, "zero_point"), 0)
 
     def batch(self, missing: NDArray[np.bool_], count: int) -> Batch:
-        """``count`` samples; at each step one of the ``missing`` neurons that was not there yet is brought to its threshold."""
-        missing, batch = missing.copy(), self._inputs.filled(count, "zero_point")
+        """``count`` samples; at each step one of the ``missing`` neurons is brought to theta, another one than before."""
+        batch, tried = self._inputs.filled(count, "zero_point"), np.zeros(len(missing), np.int64)
         mem = np.zeros((count, *self._network.signals[self._layer.name].shape), np.int64)
+        left = np.broadcast_to(missing, (count, len(missing))).copy()
         for t in range(self._steps):
-            if not missing.any():
-                break
             needed, possible = self._needed(mem)
-            neurons = _one_each(possible & missing, np.flatnonzero(missing))
+            neurons = _one_each(possible & left, tried)
             needed = needed[np.arange(count), neurons]
             self._write(batch, t, greedy(self._coefficients(neurons), needed, self._low, self._high))
             mem, _ = self._step(mem, self._current(batch, t))
-            missing &= (self._total.charge.kept.reshape(count, -1) != self._theta).all(axis=0)
+            left &= self._total.charge.kept.reshape(count, -1) != self._theta
         return batch
 
     def _coefficients(self, neurons: NDArray[np.intp]) -> Ints:
@@ -105,13 +105,12 @@ class _Total:
         self.charge = charge
 
 
-def _one_each(possible: NDArray[np.bool_], others: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For every sample (first axis) another neuron that is possible, else any of ``others``."""
-    chosen, free = np.empty(len(possible), np.intp), possible.copy()
-    for sample, row in enumerate(free):
-        found = np.flatnonzero(row)
-        chosen[sample] = found[0] if len(found) else others[sample % len(others)]
-        free[:, chosen[sample]] = False
+def _one_each(possible: NDArray[np.bool_], tried: Ints) -> NDArray[np.intp]:
+    """For every sample (first axis) another neuron: of those that are possible the one ``tried`` least, which is counted."""
+    chosen = np.empty(len(possible), np.intp)
+    for sample, row in enumerate(possible):
+        chosen[sample] = np.argmin(np.where(row, tried, tried + FAR))
+        tried[chosen[sample]] += 1
     return chosen
 
 
@@ -128,7 +127,19 @@ def greedy(coefficients: Ints, needed: Ints, low: Ints, high: Ints) -> Ints:
         x = np.clip(quotient, low[place], high[place])
         found[rows, place] = x
         left -= g * x
+    for row in np.flatnonzero(left):
+        _mend(found[row], coefficients[row], int(left[row]), low, high, order[row, columns[-PAIRED:]])
     return found
+
+
+def _mend(x: Ints, g: Ints, left: int, low: Ints, high: Ints, places: NDArray[np.intp]) -> None:
+    """Add or take one at two of the places so that the sum grows by ``left``, where that can be done."""
+    up, down = places[x[places] < high[places]], places[x[places] > low[places]]
+    changes = np.concatenate([g[up], -g[down]])
+    where, by = np.concatenate([up, down]), np.repeat([1, -1], (len(up), len(down)))
+    hits = np.argwhere((changes[:, None] + changes == left) & (where[:, None] != where))
+    for each in hits[:1].ravel():
+        x[where[each]] += by[each]
 
 
 def _middle(theta: Ints, extra: int, rounding: Rounding) -> Ints:

@@ -19,23 +19,30 @@ from qleaky.integer.graph import NamedInput
 from qleaky.lowering.integers import integer_network
 from qleaky.lowering.stages import stages
 from qleaky.tracing import StepGraph, record, step_graph
+from qleaky.tracing.replay import goes_on
 
 Arrays = dict[str, NDArray[Any]]
 Network = IntegerNetwork | FloatNetwork
 SAMPLES = 2
 MOST_TRIES = 64
+GOES_ON = (
+    "called twice, the module goes on from the membranes that it kept, while the contract starts every sequence at zero; call "
+    "reset_mem() of each layer, or qleaky.Leaky.reset_hidden(), before each batch, or your own evaluation is not what is "
+    "deployed."
+)
 
 
 @dataclass(frozen=True)
 class ModuleRun:
     """Spikes and membranes (T, B, ...) of every layer, codes for an IntegerNetwork and floats else, as torch computes them.
 
-    ``same_contract``: the module, lowered again, is the network.
+    ``same_contract``: the module, lowered again, is the network. ``notes``: what to know of the module's evaluation elsewhere.
     """
 
     spikes: Arrays
     membranes: Arrays
     same_contract: bool
+    notes: tuple[str, ...] = ()
 
 
 def run_module(net: nn.Module, network: Network, inputs: Arrays) -> ModuleRun:
@@ -58,13 +65,16 @@ def run_module(net: nn.Module, network: Network, inputs: Arrays) -> ModuleRun:
             f"module has the Leaky layers {sorted(n.name for n in graph.neurons)}, the network {sorted(names)}; pass the "
             f"module that was lowered to it."
         )
-    recorded = record(net, graph, _values(network, inputs, like), network.num_steps)
+    values = _values(network, inputs, like)
+    recorded = record(net, graph, values, network.num_steps)
     spikes = {name: spk.cpu().double().numpy() for name, spk in recorded.spikes.items()}
     membranes = {name: mem.cpu().double().numpy() for name, mem in recorded.membranes.items()}
     if isinstance(network, IntegerNetwork):
         membranes = {lif.name: np.ldexp(membranes[lif.name], lif.state.frac_bits) for lif in network.lif_layers}
         spikes = {lif.name: np.ldexp(spikes[lif.name], lif.graded_frac_bits) for lif in network.lif_layers}
-    return ModuleRun(spikes, membranes, same_contract)
+    few = {s.name: values[s.name][:, :SAMPLES] if s.time == "sequence" else values[s.name][:SAMPLES] for s in network.inputs}
+    notes = (GOES_ON,) if goes_on(net, graph, few, network.num_steps) else ()
+    return ModuleRun(spikes, membranes, same_contract, notes)
 
 
 def _values(network: Network, inputs: Arrays, like: Tensor) -> dict[str, Tensor]:

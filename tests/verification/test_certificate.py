@@ -1,5 +1,6 @@
 """Certificates, and the honesty of what is only measured."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from qleaky import FloatNetwork, Leaky, QFormat, export_onnx, verify
+from qleaky import FloatNetwork, Leaky, QFormat, export_onnx, run, verify
 from qleaky.errors import ArtefactError, InputError, OutputError
 from qleaky.models import FeedForward, LIFSettings
 from qleaky.verification import Certificate, Report
 from qleaky.verification.certificate import Run
 from qleaky.verification.compare import Comparison, Divergence, compare_outputs, compare_states
+from qleaky.verification.digests import step_digests
+from qleaky.verification.vectors import vectors
 
 T = 6
 DIVERGENCE = Divergence("lif2", "spk", 3, 17, (2,), 1.0, 0.0)
@@ -59,7 +62,10 @@ def test_a_certificate_names_no_path_or_time(tmp_path: Path) -> None:
 def test_a_certificate_of_a_difference_comes_back(got: float, tmp_path: Path) -> None:
     comparison = Comparison(spikes=9, spike_mismatches=2, first_divergence=msgspec.structs.replace(DIVERGENCE, got=got))
     whole = msgspec.structs.replace(
-        report(tmp_path).certificate(), verdict="differs", torch=comparison, runs=(Run("onnxruntime", True, 1, 64, comparison),)
+        report(tmp_path).certificate(),
+        **{"verdict": "differs", "artefact_verdict": "differs", "torch_verdict": "differs"},
+        torch=comparison,
+        runs=(Run("onnxruntime", True, 1, 64, comparison),),
     )
     whole.save(tmp_path / "a.json")
     again = Certificate.load(tmp_path / "a.json")
@@ -94,10 +100,54 @@ def test_a_missing_certificate_and_one_of_a_later_version(tmp_path: Path) -> Non
     with pytest.raises(ArtefactError, match="Cannot read certificate"):
         Certificate.load(tmp_path / "a.json")
     report(tmp_path).certificate().save(tmp_path / "a.json")
-    later = json.loads((tmp_path / "a.json").read_text()) | {"version": 2}
+    later = json.loads((tmp_path / "a.json").read_text()) | {"version": 3, "colour": "red"}
     (tmp_path / "a.json").write_text(json.dumps(later))
-    with pytest.raises(ArtefactError, match=r"has version 2; this qleaky reads up to 1\. Update qleaky"):
+    with pytest.raises(ArtefactError, match=r"has version 3; this qleaky reads version 2\. Update qleaky"):
         Certificate.load(tmp_path / "a.json")
+
+
+def test_the_old_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"verdict": "proved", "artefact_sha256": "0", "version": 1}')
+    with pytest.raises(ArtefactError, match=r"has version 1; this qleaky reads version 2\. Check the artefact again, or read"):
+        Certificate.load(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"verdict": "measured"}, "its verdict 'measured' is not the weaker of its two"),
+        ({"artefact_verdict": "differs", "verdict": "differs"}, "its runs do not bear out the artefact's verdict 'differs'"),
+        ({"torch_verdict": "differs", "verdict": "differs"}, "its comparison does not bear out torch's verdict 'differs'"),
+        ({"torch": None}, "a verdict on torch goes with a comparison"),
+        ({"reasons": ["none"]}, "it is proved, but gives reasons why it is not"),
+        ({"artefacts": []}, "it names no artefact"),
+        ({"samples": 63}, "its vectors do not add up to 63 samples"),
+        ({"vectors": []}, "its vectors do not add up to 64 samples"),
+        ({"num_steps": 7}, "its digests are not those of 7 steps"),
+    ],
+)
+def test_a_certificate_that_contradicts_itself_is_refused(change: Any, message: str, tmp_path: Path) -> None:
+    report(tmp_path).certificate().save(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(json.dumps(json.loads((tmp_path / "a.json").read_text()) | change))
+    with pytest.raises(ArtefactError, match=message):
+        Certificate.load(tmp_path / "a.json")
+
+
+def test_a_certificate_says_what_ran_and_what_came_of_it(tmp_path: Path) -> None:
+    found = report(tmp_path).certificate()
+    torch.manual_seed(0)
+    network = exported(tmp_path, FeedForward((3, 5, 4)), input_format=QFormat(8, 6))
+    made, data = vectors(network), (tmp_path / "net.onnx").read_bytes()
+    assert [(g.name, g.first, g.count) for g in found.vectors] == [(g.name, g.first, g.count) for g in made.groups]
+    first, codes = found.vectors[0], made.codes["input"]
+    line = f"qleaky-vectors-1 input {T},{first.count},3\n".encode()
+    assert first.sha256 == hashlib.sha256(line + codes[:, : first.count].astype("<i4").tobytes()).hexdigest()
+    assert [(file.form, file.carrier, file.sha256, file.bytes) for file in found.artefacts] == [
+        ("unrolled", "integer", hashlib.sha256(data).hexdigest(), len(data))
+    ]
+    assert {(d.layer, d.kind): list(d.steps) for d in found.digests} == step_digests(run(network, codes))
+    assert (found.target, found.num_steps, found.samples) == (None, T, 64)
+    assert [c.layer for c in found.coverage] == ["lif1", "lif2"]
 
 
 def test_a_certificate_that_cannot_be_written(tmp_path: Path) -> None:
