@@ -21,6 +21,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from qleaky import IntegerNetwork
 from qleaky.dynamics import Compare, ResetMechanism, ResetTiming
+from qleaky.integer.reach import Interval, reach
 from qleaky.verification.mutants.reading import PRODUCTS, Reading, body_of, state_count
 
 MOVING = ("Reshape", "Split", "Gather", "Concat", "AveragePool")
@@ -41,7 +42,7 @@ class Prover:
 
     def __init__(self, network: IntegerNetwork, data: bytes) -> None:
         self.network, self.original = network, Reading(onnx.load_model_from_string(data))
-        self.bounds = {layer.layer: layer for layer in network.proof.layers}
+        self.reached = _reached(network)
         self._answers: dict[Any, bool] = {}
 
     def proof(self, data: bytes) -> Proof | None:
@@ -91,6 +92,21 @@ class Prover:
             raise NoProofError("they may differ")
 
 
+def _reached(network: IntegerNetwork) -> dict[tuple[str, str], Interval]:
+    """The states of every layer, of every neuron where they differ, as the proof of the contract finds them."""
+    found: dict[tuple[str, str], Interval] = {}
+    for lif in network.lif_layers:
+        x = network.signals[lif.input]
+        current = Interval(x.lows, x.highs)
+        if lif.synapse is not None:
+            state = reach(lif.synapse, current, lif.current_shift(x))
+            found[lif.name, "syn"] = current = state.charged
+        mem = reach(lif, current, lif.membrane_shift(x))
+        low, high = np.minimum(mem.state.low, mem.charged.low), np.maximum(mem.state.high, mem.charged.high)
+        found[lif.name, "mem"] = Interval(low, high)
+    return found
+
+
 @dataclass(frozen=True)
 class _Found:
     found: Term
@@ -111,8 +127,9 @@ class _Dirty:
             node = site.node
             changed = not _same_node(original, mutant, node)
             if not changed and not values & set(node.input):
-                if (body := body_of(node)) is not None:
-                    self._enter(body, node, values)
+                continue
+            if not changed and (body := body_of(node)) is not None:
+                self._enter(body, node, values)
                 continue
             if node.op_type in PRODUCTS or (node.op_type not in ELEMENTWISE_HERE and not changed):
                 self._require_inputs(node, values, changed)
@@ -127,7 +144,12 @@ class _Dirty:
         self.obligations = list(dict.fromkeys(self.obligations))
 
     def _enter(self, body: Any, node: NodeProto, values: set[str]) -> None:
-        """A Scan: what it stacks or hands out of its body is dirty only through values that are not named."""
+        """A Scan: its first states are to be equal, the steps that it takes apart are not equal in its body either."""
+        for place, (outer, inner) in enumerate(zip(node.input, body.input, strict=False)):
+            if outer in values and place < state_count(node):
+                self.obligations.append(outer)
+            elif outer in values:
+                values.add(inner.name)
 
     def _require_inputs(self, node: NodeProto, values: set[str], changed: bool) -> None:
         if changed or values & set(node.input[1:]):
@@ -202,16 +224,15 @@ class _Neuron:
         kind = ("syn" if name.endswith(".syn") else "mem") if anchor is None else anchor.kind
         if layer is None:
             raise NoProofError(f"{name} is a state without a name")
-        bounds, signal = self.prover.bounds[layer], self.prover.network.signals[layer]
+        signal = self.prover.network.signals[layer]
         if kind == "spk":
             if self._type(name) == TensorProto.BOOL:
                 return z3.Bool(name)
             low, high = (int(np.broadcast_to(ends, signal.shape)[self.element]) for ends in (signal.lows, signal.highs))
             return self._variable(name, low, high)
-        part = bounds if kind == "mem" else bounds.synapse
-        assert part is not None
+        low, high = (int(np.broadcast_to(ends, signal.shape)[self.element]) for ends in self.prover.reached[layer, kind])
         offset = self.reading.offsets.get(layer, 0) if kind == "mem" else 0
-        return self._variable(name, part.mem_low - offset, part.mem_high - offset)
+        return self._variable(name, low - offset, high - offset)
 
     def _source_of(self, name: str) -> str:
         """What a state handed on was in the step before."""
@@ -368,6 +389,17 @@ class _Neuron:
         self.facts += [z3.substitute(fact, *pairs) for fact in inner.facts]
         expr = found.expr if isinstance(found.expr, int) else z3.substitute(found.expr, *pairs)
         return Number(expr, found.low, found.high, found.bits)
+
+    def _averagepool(self, node: NodeProto, name: str) -> Number:
+        """The mean of as many sums as its window has; at an edge there are zeros among them."""
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        size, found = int(np.prod(attributes["kernel_shape"])), terms.number(self._value(node.input[0]))
+        if size & (size - 1) or found.bits:
+            raise NoProofError(f"a mean of {size}")
+        low, high = found.low, found.high
+        if any(attributes["pads"]):
+            low, high = min(low, 0), max(high, 0)
+        return self._variable(name, size * low, size * high, size.bit_length() - 1)
 
     def _cast(self, node: NodeProto, name: str) -> Term:
         kind = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
