@@ -33,6 +33,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/quantizers.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/vectors.py
 
 # Hours, on one core; stop it and start it again as you like, or start it twice. QLEAKY_DATA is where the data sets are.
 accuracy: $(VENV)/.installed

@@ -13,7 +13,7 @@ from qleaky.verification.influence import linear_fronts
 from qleaky.verification.observing import FAR, Observation, Observer, Place
 from qleaky.verification.targets import ThresholdSearch
 
-EFFORT, BYTES, NEURONS = 1_600_000_000, 1 << 27, 1 << 22
+EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64
 Indices = NDArray[np.intp]
 
@@ -36,8 +36,9 @@ class Pool:
         self.observer = Observer(network)
         self.inputs = make.Inputs(network.inputs, network.num_steps)
         self.draw = np.random.Generator(np.random.PCG64(seed))
-        self.size = int(np.clip(_affordable(network, self.observer.neurons), samples, POOL * samples))
-        self.rounds = ROUNDS if self.size > samples else 0
+        most = _affordable(network, self.observer.neurons)
+        self.size = int(np.clip(most // 2, samples, POOL * samples))
+        self.rounds = int(np.clip((most - self.size) // max(self.size // 2, 1), 0, ROUNDS))
         self.batch: make.Batch = {}
         self._found: Observation | None = None
         self.families: dict[str, Indices] = {}
@@ -109,7 +110,7 @@ def _count(batch: make.Batch) -> int:
 
 
 def _affordable(network: IntegerNetwork, neurons: int) -> int:
-    """How many candidates the effort, their bytes and what is kept of each neuron allow."""
+    """How many candidates the effort, their bytes and what is kept of each neuron allow, mutated ones included."""
     steps, signals = network.num_steps, network.signals
     numbers = sum(math.prod(signal.shape) for signal in signals.values())
     products = 0

@@ -118,7 +118,7 @@ def greedy(coefficients: Ints, needed: Ints, low: Ints, high: Ints) -> Ints:
     """Integers x (N, I) in [low, high] with sum(coefficients * x) = needed, or near it where such are not found."""
     order = np.argsort(-np.abs(coefficients), axis=1, kind="stable")
     used = int((coefficients != 0).sum(axis=1).max(initial=0))
-    columns = np.unique(np.linspace(0, max(used - 1, 0), min(used, WEIGHTS)).astype(np.intp))
+    columns = np.arange(used) if used <= WEIGHTS else np.arange(WEIGHTS) * (used - 1) // (WEIGHTS - 1)
     rows, left, found = np.arange(len(needed)), needed.copy(), np.zeros_like(coefficients)
     for column in columns:
         place = order[:, column]
