@@ -1,10 +1,11 @@
-"""Do the vectors of ``verify`` catch faults? Mutants of exported graphs, what caught them, and proofs about those that nothing did.
+"""Do the vectors of ``verify`` catch faults? Mutants of exported graphs, what caught them, and proofs about the rest.
 
     pip install z3-solver
     OMP_NUM_THREADS=1 python benchmarks/mutations.py [--write docs/mutations.md]
 
-Small networks of every kind and trained ones, in every form and carrier. What the vectors do not catch is tried on all inputs where
-a network has few enough, else a proof is looked for. Exits 1 if a fault is left that neither was caught nor proved to change nothing.
+Small networks of every kind and trained ones, in every form and carrier. What the vectors do not catch is tried on all
+inputs where a network has few enough, else a proof is looked for. Exits 1 if a fault is left that neither was caught nor
+proved to change nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ EACH_SMALL, EACH_TRAINED, SAMPLES = 4, 7, 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant: ``at_random`` says whether as many random samples caught it, ``how`` is the proof or the finding."""
+    """What became of one mutant, with the finding or the proof; ``at_random``: as many random samples caught it."""
 
     where: str
     mutant: Mutant

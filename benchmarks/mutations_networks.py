@@ -56,7 +56,10 @@ def whole(
 ) -> IntegerNetwork:
     last = layers[-1].name
     return IntegerNetwork(
-        inputs=(Input(shape, fmt, time),), num_steps=steps, layers=layers, readouts=(Readout(last, readout, True),)  # type: ignore[arg-type]
+        inputs=(Input(shape, fmt, time),),
+        num_steps=steps,
+        layers=layers,
+        readouts=(Readout(last, readout, True),),  # type: ignore[arg-type]
     )
 
 
@@ -76,7 +79,9 @@ def convolutional(r: Rng) -> IntegerNetwork:
     window: dict[str, Any] = {"stride": (1, 1), "pads": ((0, 0), (0, 0))}
     kernel = r.integers(-7, 8, (2, 1, 2, 2)).astype(np.int8)
     layers = (
-        Conv(name="conv", input="input", weight=kernel, bias=r.integers(-4, 5, 2), weight_frac_bits=3, dilation=(1, 1), **window),
+        Conv(
+            name="conv", input="input", weight=kernel, bias=r.integers(-4, 5, 2), weight_frac_bits=3, dilation=(1, 1), **window
+        ),
         lif("lif1", "conv"),
         AveragePool(name="pool", input="lif1", kernel=(1, 2), divisor=2, stride=(1, 1), pads=((0, 0), (0, 0))),
         Reshape(name="flat", input="pool", shape=(4,)),

@@ -1,14 +1,14 @@
 """Whether a mutant computes the same as its original for all inputs: proved for one neuron at a time, by intervals or by z3.
 
-Every value that both graphs name (a membrane, spikes) and that a fault could change must come out equal, given that all others are.
-In such a step the state is any that the proof of the contract allows (:class:`qleaky.integer.LayerBounds`), the current any that its
-weights allow. By induction over steps and layers the graphs then agree everywhere. Where that is too coarse, the neuron runs from zero
-through all of its steps, with any currents.
+Every value that both graphs name (a membrane, spikes) and that a fault could change must come out equal, given that all
+others are. In such a step the state is any that the proof of the contract allows (:mod:`qleaky.integer.reach`), the current
+any that its weights allow. By induction over steps and layers the graphs then agree everywhere. Where that is too coarse, the
+neuron of an unrolled graph runs from zero through all of its steps, with any currents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from qleaky.verification.mutants.reading import PRODUCTS, Reading, body_of, stat
 MOVING = ("Reshape", "Split", "Gather", "Concat", "AveragePool")
 TIMEOUT_MS = 5_000
 Element = tuple[int, ...]
+Silent = Callable[[str, int, Any], bool]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Prover:
         return None
 
     def _proved(self, mutant: Reading, *, from_zero: bool) -> Proof:
-        dirty = _Dirty(self.original, mutant)
+        dirty = _Dirty(self.original, mutant, self._silent)
         solved, places = False, []
         for value in dirty.obligations:
             for element in self._elements(value):
@@ -66,6 +67,15 @@ class Prover:
                     self._solve(*pair)
                     solved = True
         return Proof("z3" if solved else "bounds", ", ".join(dict.fromkeys(places)))
+
+    def _silent(self, layer: str, channels: int, touched: Any) -> bool:
+        """Whether these channels of a layer never fire, since no membrane that they reach is above the threshold."""
+        lif, shape = next(lif for lif in self.network.lif_layers if lif.name == layer), self.network.signals[layer].shape
+        if channels not in (shape[0], int(np.prod(shape))):
+            return False
+        high = np.broadcast_to(self.reached[layer, "mem"].high, shape)
+        fires = high >= lif.theta if lif.compare is Compare.INCLUSIVE else high > lif.theta
+        return not fires.reshape(channels, -1)[touched].any()
 
     def _elements(self, value: str) -> Iterator[Element]:
         """The neurons of a layer."""
@@ -107,6 +117,36 @@ def _reached(network: IntegerNetwork) -> dict[tuple[str, str], Interval]:
     return found
 
 
+def weights(reading: Reading, name: str) -> Any:
+    """Integer weights, through casts; None where they are no constant."""
+    while (site := reading.by_name.get(name)) is not None and site.node.op_type == "Cast":
+        name = site.node.input[0]
+    numbers = reading.constant(name)
+    return None if numbers is None else numbers.astype(np.int64)
+
+
+def spikes_behind(reading: Reading, name: str) -> str | None:
+    """The layer whose spikes a value is, in other types and shapes; None where it is something else."""
+    for _ in range(12):
+        anchor, site = reading.anchor(name), reading.by_name.get(name)
+        if anchor is not None:
+            return anchor.layer if anchor.kind == "spk" else None
+        if site is None or site.node.op_type not in ("Cast", "Reshape", "Concat", "Identity", "Clip", "QuantizeLinear", "Scan"):
+            return None
+        if site.node.op_type == "Scan":
+            return recorded_layer(reading, site.node, name)
+        name = site.node.input[0]
+    return None
+
+
+def recorded_layer(reading: Reading, node: NodeProto, name: str) -> str | None:
+    """The one layer of a Scan whose spikes it stacks; None where it has several, or stacks a membrane."""
+    body = body_of(node)
+    layers = {anchor.layer for inner in body.node if (anchor := reading.anchor(inner.output[0])) is not None}
+    made = body.output[list(node.output).index(name)].name
+    return None if len(layers) != 1 or made.endswith(("/mem", "/syn")) else layers.pop()
+
+
 @dataclass(frozen=True)
 class _Found:
     found: Term
@@ -116,10 +156,12 @@ class _Found:
 class _Dirty:
     """What a fault can change, up to the values that both graphs name, which are to be proved equal."""
 
-    def __init__(self, original: Reading, mutant: Reading) -> None:
-        self.original, self.mutant = original, mutant
+    def __init__(self, original: Reading, mutant: Reading, silent: Silent) -> None:
+        self.original, self.mutant, self.silent = original, mutant, silent
         self.obligations: list[str] = []
-        values: set[str] = {name for name, tensor in mutant.tensors.items() if not _same_tensor(original.tensors.get(name), tensor)}
+        values: set[str] = {
+            name for name, tensor in mutant.tensors.items() if not _same_tensor(original.tensors.get(name), tensor)
+        }
         values -= {name for name in values if name not in original.tensors}
         outputs = {output.name for output in mutant.model.graph.output}
         handed_on = _handed_on(mutant)
@@ -151,7 +193,19 @@ class _Dirty:
             elif outer in values:
                 values.add(inner.name)
 
+    def _only_silent(self, node: NodeProto) -> bool:
+        """Whether weights differ only where they meet neurons that never fire."""
+        before, after = (weights(reading, node.input[1]) for reading in (self.original, self.mutant))
+        source = spikes_behind(self.mutant, node.input[0])
+        if before is None or after is None or source is None or before.shape != after.shape:
+            return False
+        axis = 1 if before.ndim > 2 else 0
+        touched = np.flatnonzero((before != after).any(axis=tuple(i for i in range(before.ndim) if i != axis)))
+        return self.silent(source, before.shape[axis], touched)
+
     def _require_inputs(self, node: NodeProto, values: set[str], changed: bool) -> None:
+        if not changed and node.op_type in PRODUCTS and values & set(node.input[1:2]) and self._only_silent(node):
+            return
         if changed or values & set(node.input[1:]):
             raise NoProofError(f"{node.op_type} has other numbers")
         self.obligations += [value for value in node.input if value in values]
@@ -296,12 +350,18 @@ class _Neuron:
         """A constant at the neuron, as it broadcasts to a batch of samples."""
         if array.size == 1:
             return array.reshape(-1)[0]
-        index = self.element[-array.ndim :] if array.ndim <= len(self.element) else (0,) * (array.ndim - len(self.element)) + self.element
+        index = (
+            self.element[-array.ndim :]
+            if array.ndim <= len(self.element)
+            else (0,) * (array.ndim - len(self.element)) + self.element
+        )
         return array[tuple(i if size > 1 else 0 for i, size in zip(index, array.shape, strict=True))]
 
     def _product(self, node: NodeProto, name: str) -> Number:
         """Any sum that the weights of one channel allow."""
-        weight = self._weight(node.input[1])
+        weight = weights(self.reading, node.input[1])
+        if weight is None:
+            raise NoProofError("weights that are no constant")
         first = node.op_type in ("Conv", "ConvInteger")
         column = weight[self.element[0]] if first else weight[:, self.element[-1]]
         low, high = self._range(node.input[0])
@@ -318,15 +378,6 @@ class _Neuron:
         if numbers is None:
             raise NoProofError("a bias that is no constant")
         return numbers.reshape(-1)[self.element[0]].item()
-
-    def _weight(self, name: str) -> Any:
-        """Integer weights, through casts."""
-        while (site := self.reading.by_name.get(name)) is not None and site.node.op_type == "Cast":
-            name = site.node.input[0]
-        numbers = self.reading.constant(name)
-        if numbers is None:
-            raise NoProofError("weights that are no constant")
-        return numbers.astype(np.int64)
 
     def _range(self, name: str) -> tuple[int, int]:
         """The integers that a product takes: an input's format with and without its zero point, or spikes."""

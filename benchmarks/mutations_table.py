@@ -33,8 +33,11 @@ def page(outcomes: Sequence[Any]) -> str:
 
 def table(title: str, outcomes: Sequence[Any], key: Callable[[Any], str], order: Sequence[str] | None = None) -> str:
     rows = order or list(dict.fromkeys(key(each) for each in outcomes))
-    names = [name for name in COLUMNS]
-    lines = [f"| {title} | mutants | caught by random samples | {' | '.join(COLUMNS.values())} |", f"|{'---|' * (3 + len(names))}"]
+    names = list(COLUMNS)
+    lines = [
+        f"| {title} | mutants | caught by random samples | {' | '.join(COLUMNS.values())} |",
+        f"|{'---|' * (3 + len(names))}",
+    ]
     for row in [*rows, "all"]:
         here = [each for each in outcomes if row in ("all", key(each))]
         counts = Counter(each.result for each in here)

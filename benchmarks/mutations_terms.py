@@ -1,7 +1,8 @@
 """Numbers of one neuron in an ONNX graph as formulas for z3, with the interval that each lies in.
 
-A number is an integer expression times 2**-bits. What intervals decide is decided at once (a Clip that clips nothing is its input, a
-comparison that can come out one way only is that), so two graphs that differ in nothing reachable give the same formula.
+A number is an integer expression times 2**-bits. What intervals decide is decided at once (a Clip that clips nothing is its
+input, a comparison that can come out one way only is that), so two graphs that differ in nothing reachable give the same
+formula.
 """
 
 from __future__ import annotations
@@ -225,7 +226,11 @@ def quotient(a: Number, by: Number) -> Number:
 
 
 def sign(a: Number) -> Number:
-    return where(greater(a, constant(0), equal=False), constant(1), where(greater(constant(0), a, equal=False), constant(-1), constant(0)))
+    return where(
+        greater(a, constant(0), equal=False),
+        constant(1),
+        where(greater(constant(0), a, equal=False), constant(-1), constant(0)),
+    )
 
 
 def same(a: Term, b: Term) -> bool:
@@ -281,4 +286,3 @@ ELEMENTWISE: dict[str, Callable[[Sequence[Any]], Any]] = {
     "BitwiseAnd": lambda x: masked(number(x[0]), int(number(x[1]).expr)),
     "Div": lambda x: quotient(*map(number, x)),
 }
-

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from qleaky.integer import Conv, IntegerNetwork, Linear
 from qleaky.verification import candidates as make
 from qleaky.verification.influence import linear_fronts
-from qleaky.verification.observing import FAR, Observation, Observer, Place
+from qleaky.verification.observing import FAR, Observation, Observer
+from qleaky.verification.places import Place
 from qleaky.verification.targets import ThresholdSearch
 
 EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64
+LARGE_POOL, CHEAP = 16, 64  # of networks that cost next to nothing
 Indices = NDArray[np.intp]
 
 
@@ -37,7 +39,7 @@ class Pool:
         self.inputs = make.Inputs(network.inputs, network.num_steps)
         self.draw = np.random.Generator(np.random.PCG64(seed))
         most = _affordable(network, self.observer.neurons)
-        self.size = int(np.clip(most // 2, samples, POOL * samples))
+        self.size = int(max(np.clip(most // 2, samples, POOL * samples), np.clip(most // CHEAP, samples, LARGE_POOL * samples)))
         self.rounds = int(np.clip((most - self.size) // max(self.size // 2, 1), 0, ROUNDS))
         self.batch: make.Batch = {}
         self._found: Observation | None = None
@@ -79,7 +81,8 @@ class Pool:
         near = found.closest[:, missing].argmin(axis=0) if len(missing) else np.zeros(0, np.intp)
         furthest = np.array([values.argmax() for values in found.reached.values()], np.intp)
         busy = [found.events[name].sum(axis=1).argsort(kind="stable")[-4:] for name in ("low", "high", "chain", "fired")]
-        goals = [self.draw.permutation(near)[: count // 2], np.tile(furthest, 4), *busy]
+        tied = [gap.argsort(kind="stable")[: max(count // 8, 1)] for gap in found.gaps.T if gap.all()]
+        goals = [*tied, self.draw.permutation(near)[: count // 2], np.tile(furthest, 4), *busy]
         parents = np.resize(np.concatenate(goals), count)
         self._add("mutated", make.mutated(self.inputs, self.batch, parents, self.draw))
 

@@ -28,16 +28,26 @@ class Fault:
 Operator = Callable[[Reading, np.random.Generator], Iterator[Fault]]
 
 
+def everywhere(sites: Sequence[Site], what: str, edit: Callable[[Editor, Site], None]) -> Iterator[Fault]:
+    """The same edit at all sites of a layer: of constants, which are stored once for all steps."""
+    for layer, places in _by_layer(sites).items():
+        yield Fault(layer, what, partial(_all, sites=places, edit=edit))
+
+
 def everywhere_and_once(sites: Sequence[Site], what: str, edit: Callable[[Editor, Site], None]) -> Iterator[Fault]:
-    """The same edit at all sites of a layer, and where there are several at each of them."""
-    layers: dict[str, list[Site]] = {}
-    for site in sites:
-        layers.setdefault(site.layer, []).append(site)
-    for layer, places in layers.items():
+    """The same edit at all sites of a layer, and where there are several at each of them: of nodes, which every step has."""
+    for layer, places in _by_layer(sites).items():
         yield Fault(layer, what, partial(_all, sites=places, edit=edit))
         if len(places) > 1:
             for site in places:
                 yield Fault(layer, f"{what}, {at(site)} alone", partial(_all, sites=[site], edit=edit))
+
+
+def _by_layer(sites: Sequence[Site]) -> dict[str, list[Site]]:
+    layers: dict[str, list[Site]] = {}
+    for site in sites:
+        layers.setdefault(site.layer, []).append(site)
+    return layers
 
 
 def _all(editor: Editor, sites: Iterable[Site], edit: Callable[[Editor, Site], None]) -> None:

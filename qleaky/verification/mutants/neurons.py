@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto
 
 from qleaky.verification.mutants.editing import Editor
-from qleaky.verification.mutants.faults import Fault, everywhere_and_once, moved, unit_in_last_place
+from qleaky.verification.mutants.faults import Fault, everywhere, everywhere_and_once, moved, unit_in_last_place
 from qleaky.verification.mutants.reading import Reading, Site
 
 
@@ -22,7 +22,12 @@ def thresholds(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
         by = -1 if site.node.op_type == "GreaterOrEqual" else 1
         _move_threshold(reading, editor, site, by)
 
-    yield from everywhere_and_once(sites, "threshold off by one", edit)
+    emitting = [site for site in sites if _emits(reading, site)]
+    resetting = [site for site in sites if site not in emitting]
+    yield from everywhere(sites, "threshold off by one", edit)
+    if emitting and resetting:
+        yield from everywhere(emitting, "threshold of the spikes off by one", edit)
+        yield from everywhere(resetting, "threshold of the reset off by one", edit)
 
 
 def comparisons(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
@@ -43,11 +48,11 @@ def decays(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
     """The multiplier of the decay one more or less in its last place; a shift by one bit more or less."""
     multiplied = [site for site in reading.neurons() if _is_decay(reading, site)]
     for by in (1, -1):
-        yield from everywhere_and_once(multiplied, f"decay multiplier {by:+d}", partial(_move_constant, reading, by=by))
+        yield from everywhere(multiplied, f"decay multiplier {by:+d}", partial(_move_constant, reading, by=by))
     shifted = [site for site in reading.neurons("Div") if _is_shift(reading, site)]
     for factor in (2.0, 0.5):
         edit = partial(_scale_shift, reading, factor=factor)
-        yield from everywhere_and_once(shifted, f"decay shifted by a bit {'more' if factor > 1 else 'less'}", edit)
+        yield from everywhere(shifted, f"decay shifted by a bit {'more' if factor > 1 else 'less'}", edit)
 
 
 def saturations(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
@@ -63,7 +68,7 @@ def saturations(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
         yield from everywhere_and_once(clips, f"{side} saturation dropped", partial(drop, slots=(slot,)))
         for by in (1, -1):
             edit = partial(_move_end, reading, slot=slot, by=by)
-            yield from everywhere_and_once(clips, f"{side} end of the saturation {by:+d}", edit)
+            yield from everywhere(clips, f"{side} end of the saturation {by:+d}", edit)
     casts = [site for site in reading.neurons("QuantizeLinear") if (a := reading.anchor(site.name)) and a.kind == "mem"]
     yield from everywhere_and_once(casts, "a cast that wraps", partial(_wrap_instead, reading))
 
@@ -75,7 +80,7 @@ def roundings(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
     rounded += [(s, "float") for s in reading.neurons("QuantizeLinear") if (a := reading.anchor(s.name)) and a.kind == "mem"]
     sites, kinds = [site for site, _ in rounded], {site.name: kind for site, kind in rounded}
     for what, move in (("a half less before rounding", -0.5), ("a half more before rounding", 0.5)):
-        yield from everywhere_and_once(sites, what, partial(_add_before, reading, kinds=kinds, part=move))
+        yield from everywhere(sites, what, partial(_add_before, reading, kinds=kinds, part=move))
     yield from everywhere_and_once(
         [s for s in sites if s.node.op_type != "QuantizeLinear"],
         "ties rounded to even",
@@ -109,6 +114,12 @@ def _comparisons(reading: Reading) -> list[Site]:
         for site in reading.neurons()
         if (site.node.op_type in compared and reading.constant(site.node.input[1]) is not None) or reading.is_gate(site)
     ]
+
+
+def _emits(reading: Reading, site: Site) -> bool:
+    """Whether a comparison makes the spikes that are emitted, and not those that reset alone."""
+    anchor = reading.anchor(site.name)
+    return _is_recorded(reading, site) or (anchor is not None and anchor.kind == "spk")
 
 
 def _is_recorded(reading: Reading, site: Site) -> bool:

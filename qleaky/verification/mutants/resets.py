@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.verification.mutants.editing import Editor
-from qleaky.verification.mutants.faults import Fault, everywhere_and_once
+from qleaky.verification.mutants.faults import Fault, everywhere, everywhere_and_once
 from qleaky.verification.mutants.reading import Reading, Site
 
 
@@ -29,7 +29,7 @@ def resets(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
     sites = [site for site in reading.neurons("Sub") if site.name in found]
     for by in (1, -1):
         edit = partial(_take_more, reading, found, by=by)
-        yield from everywhere_and_once(sites, f"a reset takes off one code {'more' if by > 0 else 'less'}", edit)
+        yield from everywhere(sites, f"a reset takes off one code {'more' if by > 0 else 'less'}", edit)
     yield from everywhere_and_once(sites, "reset dropped", partial(_drop, found))
     zeroed = [site for site in sites if _at_zero(reading, site) is not None]
     yield from everywhere_and_once(zeroed, "a reset to zero, not by subtraction", partial(_to_zero, reading, found))
@@ -45,7 +45,7 @@ def zero_resets(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
         assert zero is not None
         editor.take(site.name, 1, editor.constant(zero + 1, zero.dtype))
 
-    yield from everywhere_and_once(sites, "a reset to one, not to zero", to_one)
+    yield from everywhere(sites, "a reset to one, not to zero", to_one)
 
 
 def _sets_to_zero(reading: Reading, site: Site) -> bool:
