@@ -12,14 +12,14 @@ from qleaky.integer import LIF, IntegerNetwork, Linear
 from qleaky.integer.layers import Readout
 from qleaky.verification.places import Place
 
-MOMENTS = ("threshold", "above", "low", "high", "tie", "edge")
+MOMENTS = ("threshold", "above", "low", "high", "tie", "under", "over")
 STEPS, PAIRS = 64, 1 << 14
 Bools = NDArray[np.bool_]
 Places = Mapping[tuple[str, str], Place]
 
 
 class Moments:
-    """Which events some neuron of a layer met at a step: of every layer, event and one of the first ``STEPS`` steps."""
+    """Which events some neuron of a layer met at a step: of every event, layer and one of the first ``STEPS`` steps."""
 
     def __init__(self, network: IntegerNetwork, places: Places, batch: int) -> None:
         self._spans = [place.span for place in places.values()]
@@ -29,9 +29,16 @@ class Moments:
     def step(self, t: int, now: Mapping[str, Bools]) -> None:
         """Take what happened in step ``t``, by event and neuron."""
         if t < self._steps:
-            each = len(self._spans) * len(MOMENTS)
             columns = [now[event][:, span].any(axis=1) for event in MOMENTS for span in self._spans]
-            self.found[:, t * each : (t + 1) * each] = np.stack(columns, axis=1)
+            self.found[:, t :: self._steps] = np.stack(columns, axis=1)
+
+
+def elsewhere(found: Bools, steps: int) -> NDArray[np.intp]:
+    """For every moment that no sample has one that has it at another step, where there is any: these may be moved in time."""
+    steps = min(steps, STEPS)
+    had = found.any(axis=0).reshape(-1, steps)
+    lacking = np.flatnonzero(had.any(axis=1) & ~had.all(axis=1))
+    return np.array([found[:, i * steps : (i + 1) * steps].sum(axis=1).argmax() for i in lacking], np.intp)
 
 
 class Exercise:

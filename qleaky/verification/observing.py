@@ -19,7 +19,7 @@ from qleaky.reference.stepper import Stepper, Values
 from qleaky.verification.moments import MOMENTS, Classes, Exercise, Moments
 from qleaky.verification.places import places
 
-EVENTS = ("fired", "reset", "chain", "threshold", "above", "low", "high", "tie", "edge")
+EVENTS = ("fired", "reset", "chain", "threshold", "above", "low", "high", "tie", "under", "over")
 CHAIN = 4
 PIECE_NUMBERS = 1 << 22
 FAR = np.iinfo(np.int32).max
@@ -36,8 +36,8 @@ class Observation:
             least :data:`CHAIN` consecutive steps (in all, where the network runs fewer); "threshold": what is compared with
             the threshold equalled it (or a multiple at which one spike more begins); "above": it was one code from there, on
             the other side of the comparison; "low", "high": the rounded sum lay below, above the state's format, so that it
-            saturated or wrapped; "tie": an exact half decided the rounding; "edge": the least more or less in the sum would
-            have rounded to another code.
+            saturated or wrapped; "tie": an exact half, which half-up and half-even round to
+            different codes; "under", "over": the least more, or less, in the sum would have rounded to another code.
         goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.moments`.
         gaps: by how much the largest number of a readout that chooses a class led the next, int64 (samples, readouts).
         closest: the least distance of the compared membrane from the threshold, int32.
@@ -143,9 +143,9 @@ class Observer:
         run.happened("high", span, rounded > part.state.highest)
         if charge.extra:
             total = charge.total.reshape(batch, -1)
-            run.happened("tie", span, (total & ((1 << charge.extra) - 1)) == 1 << (charge.extra - 1))
-            others = (round_shift_array(total + by, charge.extra, part.rounding) for by in (-1, 1))
-            run.happened("edge", span, np.logical_or(*(other != rounded for other in others)))
+            run.happened("tie", span, (total & ((2 << charge.extra) - 1)) == 1 << (charge.extra - 1))
+            for event, by in (("under", 1), ("over", -1)):
+                run.happened(event, span, round_shift_array(total + by, charge.extra, part.rounding) != rounded)
         if isinstance(part, LIF):
             self._compared(part, kept)
         prefix = "" if isinstance(part, LIF) else "synapse."

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from qleaky.integer import Conv, IntegerNetwork, Linear
 from qleaky.verification import candidates as make
 from qleaky.verification.influence import linear_fronts
+from qleaky.verification.moments import elsewhere
 from qleaky.verification.observing import FAR, Observation, Observer
 from qleaky.verification.places import Place
 from qleaky.verification.targets import ThresholdSearch
 
 EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64
+MOST = 1 << 16  # inputs that are all taken
 LARGE_POOL, CHEAP = 16, 64  # of networks that cost next to nothing
 Indices = NDArray[np.intp]
 
@@ -25,8 +27,9 @@ def searched(network: IntegerNetwork, samples: int, seed: int) -> Pool:
     pool = Pool(network, samples, seed)
     pool.populate()
     pool.aim_at_thresholds()
-    for _ in range(pool.rounds):
-        pool.improve()
+    if not pool.take_every_input():
+        for _ in range(pool.rounds):
+            pool.improve()
     return pool
 
 
@@ -74,15 +77,30 @@ class Pool:
                 count = min(max(self.samples // 5, 1), int(missing.sum()))
                 self._add("aimed", ThresholdSearch(self.network, lif, self.inputs).batch(missing, count))
 
+    def take_every_input(self) -> bool:
+        """All inputs that there are, where they are few; whether they are."""
+        few = math.prod(self.inputs.choices()) <= MOST
+        if few:
+            self._add("every", self.inputs.every())
+        return few
+
     def improve(self) -> None:
         """One round of mutations of the candidates that came closest to what is missing, and that reached furthest."""
         found, count = self.found, max(self.size // 2, 1)
-        missing = np.flatnonzero(~found.events["threshold"].any(axis=0) & (found.closest.min(axis=0) < FAR))
+        lacking = ~(found.events["threshold"].any(axis=0) & found.events["above"].any(axis=0))
+        missing = np.flatnonzero(lacking & (found.closest.min(axis=0) < FAR))
         near = found.closest[:, missing].argmin(axis=0) if len(missing) else np.zeros(0, np.intp)
         furthest = np.array([values.argmax() for values in found.reached.values()], np.intp)
         busy = [found.events[name].sum(axis=1).argsort(kind="stable")[-4:] for name in ("low", "high", "chain", "fired")]
         tied = [gap.argsort(kind="stable")[: max(count // 8, 1)] for gap in found.gaps.T if gap.all()]
-        goals = [*tied, self.draw.permutation(near)[: count // 2], np.tile(furthest, 4), *busy]
+        moved = elsewhere(found.goals["moments"], self.network.num_steps)
+        goals = [
+            *tied,
+            self.draw.permutation(moved)[: count // 4],
+            self.draw.permutation(near)[: count // 2],
+            np.tile(furthest, 4),
+            *busy,
+        ]
         parents = np.resize(np.concatenate(goals), count)
         self._add("mutated", make.mutated(self.inputs, self.batch, parents, self.draw))
 

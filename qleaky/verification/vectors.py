@@ -104,7 +104,7 @@ def _shares(samples: int) -> dict[GroupName, int]:
     return {
         "all_spikes": 1,
         "all_lowest": int(samples > 1),
-        "maximum_weights": samples // 4,
+        "maximum_weights": samples // 8,
         "threshold": some,
         "saturation_low": few,
         "saturation_high": few,
@@ -158,10 +158,10 @@ class _Choice:
         return [*leading, *(sample for sample in further if sample not in leading)]
 
     def _random(self, share: int) -> Iterator[int]:
-        """What adds most of anything, every other time of the random ones alone; these as they were drawn; then whatever."""
+        """What adds most of anything, every fourth of the random ones alone; then these as they were drawn, then whatever."""
         families, events = self._pool.families, (*EVENTS, *self._pool.found.goals)
         drawn = np.concatenate([families["random"], families["timed"]])
         order = iter([*drawn.tolist(), *range(len(self._pool.found.closest))])
         for place in range(share):
-            best = self._cover.best(events, drawn if place % 2 else None)
+            best = self._cover.best(events, drawn if place % 4 == 3 else None)
             yield next(sample for sample in order if sample not in self._cover.taken) if best is None else best
