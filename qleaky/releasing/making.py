@@ -113,7 +113,7 @@ def _write(target: Path, scores: list[Scores], weights: bytes, data: DataSet, sa
         golden = Golden.record(network, data)
         say("verifying")
         write_atomically(place / "model.onnx", onnx_bytes(network))
-        report = verify(place / "model.onnx", network, golden.inputs, module=trained.network)
+        report = verify(place / "model.onnx", network, golden.inputs, module=trained.network, adversarial=True)
         report.certificate().save(place / CERTIFICATE)
         correct = golden.correct(data.test_labels)
         _check_accuracy(100 * correct / len(data.test_labels), scores[0])

@@ -65,8 +65,7 @@ class Pool:
             parts["witness"], parts["deeper"], parts["mixed"], parts["random"], parts["all_spikes"], parts["all_lowest"]
         )
         parts["timed"] = make.in_time(self.inputs, patterns, left // 2, self.draw)
-        for family, batch in parts.items():
-            self._add(family, batch)
+        self._add(parts)
 
     def aim_at_thresholds(self) -> None:
         """Drive those neurons of the first layers to theta that no candidate brought there."""
@@ -75,7 +74,7 @@ class Pool:
             missing = np.asarray(~self.found.events["threshold"][:, span].any(axis=0))
             if lif.synapse is None and missing.any():
                 count = min(max(self.samples // 5, 1), int(missing.sum()))
-                self._add("aimed", ThresholdSearch(self.network, lif, self.inputs).batch(missing, count))
+                self._add({"aimed": ThresholdSearch(self.network, lif, self.inputs).batch(missing, count)})
 
     def take_every_input(self) -> bool:
         """All inputs that there are, where they are few; whether they are."""
@@ -102,7 +101,7 @@ class Pool:
             *busy,
         ]
         parents = np.resize(np.concatenate(goals), count)
-        self._add("mutated", make.mutated(self.inputs, self.batch, parents, self.draw))
+        self._add({"mutated": make.mutated(self.inputs, self.batch, parents, self.draw)})
 
     @property
     def found(self) -> Observation:
@@ -115,15 +114,17 @@ class Pool:
         """Where each layer's neurons stand in it."""
         return tuple(self.observer.places.values())
 
-    def _add(self, family: str, batch: make.Batch) -> None:
-        count, start = _count(batch), _count(self.batch)
-        self.families[family] = np.concatenate(
-            [self.families.get(family, np.zeros(0, np.intp)), np.arange(start, start + count)]
-        )
-        if count:
-            found = self.observer.observe(self.inputs.ordered(batch))
-            self._found = found if self._found is None else self._found.joined(found)
-            self.batch = make.joined(self.batch, batch) if start else batch
+    def _add(self, parts: dict[str, make.Batch]) -> None:
+        """Families of candidates, observed in one go: a step of the reference costs about the same for few samples."""
+        start = _count(self.batch)
+        for family, batch in parts.items():
+            numbers = np.arange(start, start + _count(batch))
+            self.families[family] = np.concatenate([self.families.get(family, numbers[:0]), numbers])
+            start += _count(batch)
+        whole = make.joined(*parts.values())
+        found = self.observer.observe(self.inputs.ordered(whole))
+        self._found = found if self._found is None else self._found.joined(found)
+        self.batch = make.joined(self.batch, whole) if self.batch else whole
 
 
 def _count(batch: make.Batch) -> int:

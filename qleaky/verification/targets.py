@@ -14,7 +14,7 @@ from qleaky.verification.candidates import Batch, Inputs
 from qleaky.verification.influence import influence
 
 Ints = NDArray[np.int64]
-WEIGHTS, PAIRED = 128, 96
+WEIGHTS, PAIRED, MOST_STEPS = 128, 96, 64
 FAR = 1 << 40
 
 
@@ -23,7 +23,7 @@ class ThresholdSearch:
 
     At every step the current is found that brings the neuron's sum to theta from the membrane it has, and inputs whose
     weighted sum is that current: by the largest weights first, then what is left by smaller ones. Static inputs are found for
-    the first step, where no input changes with time; else they rest.
+    the first step, where no input changes with time; else they rest, as all do after :data:`MOST_STEPS` steps.
     """
 
     def __init__(self, network: IntegerNetwork, layer: LIF, inputs: Inputs) -> None:
@@ -31,7 +31,7 @@ class ThresholdSearch:
         self._stepper = Stepper(network)
         moving = tuple(source for source in inputs.sources if source.time == "sequence")
         self._driven = moving or inputs.sources
-        self._steps = network.num_steps if moving else 1
+        self._steps = min(network.num_steps, MOST_STEPS) if moving else 1
         ranges = [(s.format.lowest - s.format.zero_point, s.format.highest - s.format.zero_point, s) for s in self._driven]
         self._low, self._high = (
             np.concatenate([np.full(int(np.prod(r[2].shape, dtype=np.int64)), r[i]) for r in ranges]) for i in (0, 1)

@@ -16,6 +16,7 @@ from qleaky._share import shared_folder
 from qleaky.datasets import DataSet, load
 from qleaky.errors import InputError
 from qleaky.export import onnx_bytes
+from qleaky.integer.graph import samples as pick
 from qleaky.model_reference import HowToLower, load_model
 from qleaky.recipes import load_recipe
 from qleaky.reference import Recording
@@ -23,8 +24,9 @@ from qleaky.releasing import FILES, Golden
 from qleaky.releasing.golden import on_test_set, pieces
 from qleaky.training import network_from_recipe
 from qleaky.verification import Certificate, Runner, verify
-from qleaky.verification.digests import state_digests
+from qleaky.verification.digests import state_digests, vectors_digest
 from qleaky.verification.probing import ProbedRunner
+from qleaky.verification.vectors import vectors
 
 NAMES = sorted(path.parent.name for path in shared_folder("models").glob("*/recipe.toml"))
 IN_PACKAGE = ("digits", "japanese-vowels")
@@ -87,6 +89,14 @@ def test_the_certificate_is_of_this_network_and_its_onnx_file(name: str, network
     golden = Golden.load(folder_of(name) / "golden.npz")
     report = verify(tmp_path / "net.onnx", network, golden.inputs, module=models.load(name).network)
     assert (report.verdict, report.mismatches) == ("proved", 0)
+
+
+def test_the_certificate_is_of_the_vectors_that_this_version_searches(name: str, network: IntegerNetwork) -> None:
+    held, made = Certificate.load(folder_of(name) / "certificate.json").vectors, vectors(network)
+    assert [(group.name, group.count) for group in held] == [("given", 16), *((g.name, g.count) for g in made.groups)]
+    for group, ran in zip(made.groups, held[1:], strict=True):
+        codes = pick(network.inputs, made.codes, np.arange(group.first, group.first + group.count))
+        assert ran.sha256 == vectors_digest(codes)
 
 
 def test_onnx_runtime_finds_every_golden_vector(name: str, network: IntegerNetwork) -> None:

@@ -92,6 +92,7 @@ def test_the_card_names_what_was_measured(released: tuple[Path, Any]) -> None:
     for name in ("weights.safetensors", "golden.npz", "certificate.json"):
         assert f"[{name}]({name}) | {(folder / name).stat().st_size} |" in card
     assert "{" not in card
+    assert "\nLoss and class are of the readout" in card
 
 
 def test_weights_that_were_changed_are_not_exported(
