@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.dynamics import Compare, MulShift, RoundingSite, resets_early, resets_late
-from qleaky.fixed import Rounding, round_shift_array
+from qleaky.fixed import Overflow, Rounding, round_shift_array
 from qleaky.integer import LIF, IntegerNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.integer.lif import Synapse
@@ -36,8 +36,9 @@ class Observation:
             least :data:`CHAIN` consecutive steps (in all, where the network runs fewer); "threshold": what is compared with
             the threshold equalled it (or a multiple at which one spike more begins); "above": it was one code from there, on
             the other side of the comparison; "low", "high": the rounded sum lay below, above the state's format, so that it
-            saturated or wrapped; "tie": an exact half, which half-up and half-even round to
-            different codes; "under", "over": the least more, or less, in the sum would have rounded to another code.
+            saturated or wrapped; "tie": an exact half, which half-up and half-even round to different codes; "under",
+            "over": the least more, or less, in the sum would have rounded to another code. These three inside the format,
+            where saturation hides nothing.
         goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.moments`.
         gaps: by how much the largest number of a readout that chooses a class led the next, int64 (samples, readouts).
         closest: the least distance of the compared membrane from the threshold, int32.
@@ -143,9 +144,10 @@ class Observer:
         run.happened("high", span, rounded > part.state.highest)
         if charge.extra:
             total = charge.total.reshape(batch, -1)
-            run.happened("tie", span, (total & ((2 << charge.extra) - 1)) == 1 << (charge.extra - 1))
+            inside = (rounded > part.state.lowest) & (rounded < part.state.highest) | (part.overflow is Overflow.WRAP)
+            run.happened("tie", span, inside & ((total & ((2 << charge.extra) - 1)) == 1 << (charge.extra - 1)))
             for event, by in (("under", 1), ("over", -1)):
-                run.happened(event, span, round_shift_array(total + by, charge.extra, part.rounding) != rounded)
+                run.happened(event, span, inside & (round_shift_array(total + by, charge.extra, part.rounding) != rounded))
         if isinstance(part, LIF):
             self._compared(part, kept)
         prefix = "" if isinstance(part, LIF) else "synapse."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from qleaky.verification.influence import linear_fronts
 from qleaky.verification.moments import elsewhere
 from qleaky.verification.observing import FAR, Observation, Observer
 from qleaky.verification.places import Place
-from qleaky.verification.targets import ThresholdSearch
+from qleaky.verification.targets import AIMS, ThresholdSearch
 
 EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64
@@ -26,7 +27,7 @@ def searched(network: IntegerNetwork, samples: int, seed: int) -> Pool:
     """Candidates of every kind, then mutated ones, as many as are cheap, and at least ``samples``."""
     pool = Pool(network, samples, seed)
     pool.populate()
-    pool.aim_at_thresholds()
+    pool.aim()
     if not pool.take_every_input():
         for _ in range(pool.rounds):
             pool.improve()
@@ -67,20 +68,21 @@ class Pool:
         parts["timed"] = make.in_time(self.inputs, patterns, left // 2, self.draw)
         self._add(parts)
 
-    def aim_at_thresholds(self) -> None:
-        """Drive those neurons of the first layers to theta that no candidate brought there."""
-        for lif in linear_fronts(self.network):
-            span = self.observer.places[lif.name, "mem"].span
-            missing = np.asarray(~self.found.events["threshold"][:, span].any(axis=0))
-            if lif.synapse is None and missing.any():
-                count = min(max(self.samples // 5, 1), int(missing.sum()))
-                self._add({"aimed": ThresholdSearch(self.network, lif, self.inputs).batch(missing, count)})
+    def aim(self) -> None:
+        """Drive neurons of the first layers to theta where no candidate brought them, and all sums to the edges of rounding."""
+        for lif, event in itertools.product(linear_fronts(self.network), AIMS):
+            search = ThresholdSearch(self.network, lif, self.inputs, event)
+            there = self.found.events[event][:, self.observer.places[lif.name, "mem"].span]
+            missing = np.asarray(~there.any(axis=0) | (event != "threshold"))
+            if lif.synapse is None and missing.any() and search.possible:
+                most = self.samples // 5 if event == "threshold" else min(self.samples // 16, -(-len(missing) // search.steps))
+                self._add({"aimed": search.batch(missing, min(max(most, 1), int(missing.sum())))})
 
     def take_every_input(self) -> bool:
         """All inputs that there are, where they are few; whether they are."""
         few = math.prod(self.inputs.choices()) <= MOST
         if few:
-            self._add("every", self.inputs.every())
+            self._add({"every": self.inputs.every()})
         return few
 
     def improve(self) -> None:

@@ -104,7 +104,7 @@ def _shares(samples: int) -> dict[GroupName, int]:
     return {
         "all_spikes": 1,
         "all_lowest": int(samples > 1),
-        "maximum_weights": samples // 8,
+        "maximum_weights": samples // 4,
         "threshold": some,
         "saturation_low": few,
         "saturation_high": few,

@@ -61,18 +61,18 @@ def transposed(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
 
 
 def biases(reading: Reading, rng: np.random.Generator) -> Iterator[Fault]:
-    """What is added to a product one more or less, for one channel: by a unit of the weights, or of the constant."""
+    """What is added to a product one more or less: for one channel by a unit of its weights, for all by one of the constant."""
     for site, slot in _bias_sites(reading):
         numbers = reading.constant(site.node.input[slot])
         assert numbers is not None
         places = [tuple(int(i) for i in index) for index in np.ndindex(numbers.shape)]
-        units = {unit_in_last_place(numbers), _unit_of_weights(reading, site)}
-        for picked in rng.permutation(len(places))[:4]:
-            for by in sorted({sign * unit for unit in units for sign in (1, -1)}):
-                new = numbers.copy()
-                new[places[picked]] = moved(numbers[places[picked]], by)
-                edit = partial(_take_constant, name=site.name, slot=slot, numbers=new)
-                yield Fault(site.layer, f"the constant of {site.name} {list(places[picked])} {by:+g}", edit)
+        unit, least = _unit_of_weights(reading, site), unit_in_last_place(numbers)
+        faults = [(places[picked], by) for picked in rng.permutation(len(places))[:6] for by in (unit, -unit)]
+        for place, by in faults + [((), least), ((), -least)] * (least < unit):
+            new = numbers.copy()
+            new[place] = moved(numbers[place], by)
+            edit = partial(_take_constant, name=site.name, slot=slot, numbers=new)
+            yield Fault(site.layer, f"the constant of {site.name} {list(place) if place else 'everywhere'} {by:+g}", edit)
 
 
 def _weights(reading: Reading) -> Iterator[tuple[str, str, NDArray[Any]]]:
