@@ -66,7 +66,8 @@ class Prover:
                 if not all(terms.same(a.found, b.found) for a, b in [pair]):
                     self._solve(*pair)
                     solved = True
-        return Proof("z3" if solved else "bounds", ", ".join(dict.fromkeys(places)))
+        names = list(dict.fromkeys(places))
+        return Proof("z3" if solved else "bounds", ", ".join(names[:2]) + (f" and {len(names) - 2} more" if names[2:] else ""))
 
     def _silent(self, layer: str, channels: int, touched: Any) -> bool:
         """Whether these channels of a layer never fire, since no membrane that they reach is above the threshold."""

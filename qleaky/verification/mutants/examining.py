@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +37,13 @@ class Examination:
         inputs: as :func:`qleaky.run` takes them.
 
     Raises:
-        InputError, LoweringError: as :func:`qleaky.run`.
+        InputError: ``network`` is no IntegerNetwork, and else as :func:`qleaky.run`.
+        LoweringError: as :func:`qleaky.run`.
     """
 
     def __init__(self, network: IntegerNetwork, inputs: Any) -> None:
+        if not isinstance(network, IntegerNetwork):
+            raise InputError(f"mutants are compared with an IntegerNetwork's reference; a {type(network).__name__} has none.")
         self.network = network
         self.codes = network.encode_all(inputs)
         self.recording = run(network, self.codes)
@@ -86,7 +88,6 @@ def survey(
     Raises:
         ArtefactError, InputError, LoweringError: as :func:`mutants` and :func:`qleaky.run`.
     """
+    made = list(mutants(artefact, count, seed))
     examination = Examination(network, inputs)
-    made: Iterable[Mutant] = list(mutants(artefact, count, seed))
-    survivors = tuple(mutant for mutant in made if examination.finding(mutant.data) is None)
-    return Survey(len(list(made)), survivors)
+    return Survey(len(made), tuple(mutant for mutant in made if examination.finding(mutant.data) is None))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from qleaky.errors import ArtefactError
+from qleaky.errors import ArtefactError, QleakyError
 from qleaky.export import twin
 from qleaky.fixed import QFormat
 
@@ -58,13 +58,16 @@ class Reading:
         self.model = model
         self.metadata = twin.metadata(model)
         self.form = self.metadata.get("qleaky.form", "")
-        self.num_steps = int(self.metadata.get("qleaky.num_steps", "1"))
         if self.metadata.get("qleaky.contract") != "integer" or self.form not in ("unrolled", "scan", "step"):
             raise ArtefactError(
                 "The model is none that qleaky exported from an integer network; mutants are made of those alone."
             )
-        states = msgspec.json.decode(self.metadata["qleaky.states"], type=dict[str, str])
-        self.states = {name: QFormat.parse(text) for name, text in states.items()}
+        try:
+            self.num_steps = int(self.metadata["qleaky.num_steps"])
+            states = msgspec.json.decode(self.metadata["qleaky.states"], type=dict[str, str])
+            self.states = {name: QFormat.parse(text) for name, text in states.items()}
+        except (KeyError, ValueError, QleakyError) as error:
+            raise ArtefactError(f"what the model says of itself makes no sense: {error}. Export it again.") from error
         self.offsets = twin.membrane_offsets(model)
         self.tensors: dict[str, TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
         self.sites = list(self._sites())
