@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from mutations_networks import SMALL, TRAINED, every_input, small, trained
-from mutations_table import page
+from mutations_table import others, page
 from numpy.typing import NDArray
 
 from qleaky import IntegerNetwork
@@ -87,8 +87,7 @@ def random_inputs(network: IntegerNetwork) -> dict[str, NDArray[Any]]:
 
 def subjects(names: Sequence[str]) -> Iterator[Subject]:
     for name in names:
-        network = small(name) if name in SMALL else trained(name)
-        yield Subject(name, network, name in SMALL)
+        yield Subject(name, small(name) if name in SMALL else trained(name), name in SMALL)
 
 
 def campaign(found: Subject, count: int, seed: int = 0) -> Iterator[Outcome]:
@@ -170,11 +169,16 @@ def main() -> int:
     parser.add_argument("--small", type=int, default=EACH_SMALL, help="mutants of each artefact of a small network")
     parser.add_argument("--trained", type=int, default=EACH_TRAINED, help="mutants of each artefact of a trained network")
     parser.add_argument("--seed", type=int, default=0, help="other mutants")
+    parser.add_argument("--others", type=int, default=0, help="add the totals of so many more seeds to the page")
     parser.add_argument("--write", metavar="FILE", help="write the table into this page")
     options = parser.parse_args()
     names = options.networks or [*SMALL, *TRAINED]
-    outcomes = run(names, lambda name: options.small if name in SMALL else options.trained, seed=options.seed)
-    text = page(outcomes)
+    draws = {
+        seed: run(names, lambda name: options.small if name in SMALL else options.trained, seed=seed)
+        for seed in range(options.seed, options.seed + options.others + 1)
+    }
+    outcomes = draws.pop(options.seed)
+    text = page(outcomes) + (others(draws) if draws else "")
     print(text)
     if options.write:
         replace(Path(options.write), text)

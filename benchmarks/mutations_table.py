@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qleaky.verification.mutants import OPERATORS
@@ -51,3 +51,18 @@ def survivors(outcomes: Sequence[Any]) -> str:
     order = list(COLUMNS)
     found = sorted((each for each in outcomes if each.result != "caught"), key=lambda each: -order.index(each.result))
     return "\n".join(f"- {'' if each.result.startswith('equal') else f'**{each.result}** '}{each}" for each in found) or "None."
+
+
+def others(draws: Mapping[int, Sequence[Any]]) -> str:
+    """The totals of other mutants of the same networks, and what of these was missed or is open."""
+    lines = [
+        f"| seed | mutants | caught by random samples | {' | '.join(COLUMNS.values())} |",
+        f"|{'---|' * (3 + len(COLUMNS))}",
+    ]
+    for seed, outcomes in draws.items():
+        counts = Counter(each.result for each in outcomes)
+        cells = [seed, len(outcomes), sum(each.at_random for each in outcomes), *(counts[name] for name in COLUMNS)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    wrong = [each for outcomes in draws.values() for each in outcomes if each.result in ("missed", "open")]
+    listed = "\n".join(f"- **{each.result}** {each}" for each in wrong)
+    return "\n### Other draws\n\n" + "\n".join(lines) + f"\n\n{listed}\n"

@@ -12,7 +12,7 @@ from qleaky.integer import LIF, IntegerNetwork, Linear
 from qleaky.integer.layers import Readout
 from qleaky.verification.places import Place
 
-MOMENTS = ("threshold", "above", "low", "high", "tie", "under", "over")
+MOMENTS = ("threshold", "above", "low", "high", "tie", "other_tie", "under", "other_under", "over")
 STEPS, PAIRS = 64, 1 << 14
 Bools = NDArray[np.bool_]
 Places = Mapping[tuple[str, str], Place]

@@ -19,7 +19,7 @@ from qleaky.reference.stepper import Stepper, Values
 from qleaky.verification.moments import MOMENTS, Classes, Exercise, Moments
 from qleaky.verification.places import places
 
-EVENTS = ("fired", "reset", "chain", "threshold", "above", "low", "high", "tie", "under", "over")
+EVENTS = ("fired", "reset", "chain", "threshold", "above", "low", "high", "tie", "other_tie", "under", "other_under", "over")
 CHAIN = 4
 PIECE_NUMBERS = 1 << 22
 FAR = np.iinfo(np.int32).max
@@ -36,9 +36,10 @@ class Observation:
             least :data:`CHAIN` consecutive steps (in all, where the network runs fewer); "threshold": what is compared with
             the threshold equalled it (or a multiple at which one spike more begins); "above": it was one code from there, on
             the other side of the comparison; "low", "high": the rounded sum lay below, above the state's format, so that it
-            saturated or wrapped; "tie": an exact half, which half-up and half-even round to different codes; "under",
-            "over": the least more, or less, in the sum would have rounded to another code. These three inside the format,
-            where saturation hides nothing.
+            saturated or wrapped; "tie": an exact half, which half-up and half-even round to different codes; "other_tie":
+            one that they round alike, but not where a graph carries membranes moved by an odd number; "under", "other_under":
+            the least more in the sum would have rounded to another code than the even, or odd, one; "over": the least less
+            would have. These five inside the format, where saturation hides nothing.
         goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.moments`.
         gaps: by how much the largest number of a readout that chooses a class led the next, int64 (samples, readouts).
         closest: the least distance of the compared membrane from the threshold, int32.
@@ -145,9 +146,13 @@ class Observer:
         if charge.extra:
             total = charge.total.reshape(batch, -1)
             inside = (rounded > part.state.lowest) & (rounded < part.state.highest) | (part.overflow is Overflow.WRAP)
-            run.happened("tie", span, inside & ((total & ((2 << charge.extra) - 1)) == 1 << (charge.extra - 1)))
-            for event, by in (("under", 1), ("over", -1)):
-                run.happened(event, span, inside & (round_shift_array(total + by, charge.extra, part.rounding) != rounded))
+            half, low = 1 << (charge.extra - 1), total & ((2 << charge.extra) - 1)
+            run.happened("tie", span, inside & (low == half))
+            run.happened("other_tie", span, inside & (low == half + (1 << charge.extra)))
+            more, less = (round_shift_array(total + by, charge.extra, part.rounding) != rounded for by in (1, -1))
+            run.happened("under", span, inside & more & (rounded % 2 == 0))
+            run.happened("other_under", span, inside & more & (rounded % 2 == 1))
+            run.happened("over", span, inside & less)
         if isinstance(part, LIF):
             self._compared(part, kept)
         prefix = "" if isinstance(part, LIF) else "synapse."

@@ -35,14 +35,14 @@ def happened(network: IntegerNetwork, event: str) -> Any:
 
 
 @pytest.mark.parametrize("rounding", Rounding)
-@pytest.mark.parametrize(("event", "by"), [("under", 1), ("over", -1)])
-def test_a_sum_is_at_an_edge_where_the_least_more_or_less_rounds_to_another_code(
-    event: str, by: int, rounding: Rounding
-) -> None:
+def test_a_sum_is_at_an_edge_where_the_least_more_or_less_rounds_to_another_code(rounding: Rounding) -> None:
     rounded = np.vectorize(lambda total: round_shift(int(total), SHIFT, rounding))
     codes = rounded(CURRENTS)
     inside = (codes > STATE.lowest) & (codes < STATE.highest)
-    assert np.array_equal(happened(one(rounding), event), inside & (rounded(CURRENTS + by) != codes))
+    more, less = (inside & (rounded(CURRENTS + by) != codes) for by in (1, -1))
+    assert np.array_equal(happened(one(rounding), "under"), more & (codes % 2 == 0))
+    assert np.array_equal(happened(one(rounding), "other_under"), more & (codes % 2 == 1))
+    assert np.array_equal(happened(one(rounding), "over"), less)
 
 
 def test_a_tie_is_what_half_up_and_half_even_round_differently() -> None:
@@ -51,7 +51,9 @@ def test_a_tie_is_what_half_up_and_half_even_round_differently() -> None:
         for how in (Rounding.HALF_UP, Rounding.HALF_EVEN)
     )
     inside = (up > STATE.lowest) & (up < STATE.highest)
+    halves = CURRENTS % (1 << SHIFT) == 1 << (SHIFT - 1)
     assert np.array_equal(happened(one(), "tie"), inside & (up != even))
+    assert np.array_equal(happened(one(), "other_tie"), inside & halves & (up == even))
 
 
 @pytest.mark.parametrize(("compare", "code"), [("strict", 3), ("inclusive", 1)])
