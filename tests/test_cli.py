@@ -221,6 +221,18 @@ def test_a_sample_that_there_is_not(demo: tuple[Path, Any]) -> None:
     assert_refused(check(demo[0], "--sample", 64), "sample=64: the check has 64 samples, numbered from 0 to 63")
 
 
+def test_mutants_say_what_the_samples_would_catch(demo: tuple[Path, Any]) -> None:
+    ran = check(demo[0], "--mutants", 20)
+    assert ran.returncode == 0
+    caught = re.search(r"^mutants: (\d+) of 20 caught by these samples\.$", ran.stdout, re.MULTILINE)
+    assert caught is not None
+    assert int(caught[1]) >= 15
+    assert ran.stdout.count("  not caught (or no different on any input): ") == 20 - int(caught[1])
+    refused = check(demo[0], "--mutants", 0)
+    assert refused.returncode == 2
+    assert "0 is not in the range x>=1" in refused.stderr
+
+
 def test_a_float_network_is_measured_and_not_called_exact(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = FeedForward((3, 2), weight_bits=None, lif=LIFSettings(threshold=10.0))

@@ -25,6 +25,7 @@ class Wanted:
     inputs: str | None = None
     sample: int | None = None
     runtimes: tuple[str, ...] = ()
+    mutants: int | None = None
     json_path: str | None = None
     html_path: str | None = None
 
@@ -61,6 +62,8 @@ def check_file(graph: str, network: str, wanted: Wanted, *, named: str) -> str:
     print_report(report)
     if report.first_divergence is not None and wanted.sample is None:
         click.echo(f"  replay it: {_replay(named, network, wanted, report.first_divergence.sample)}")
+    if wanted.mutants is not None:
+        _print_mutants(graph, contract, codes, wanted.mutants)
     missing = [each.runtime for each in report.not_run if ALL not in wanted.runtimes or each.runtime in wanted.runtimes]
     if missing and report.verdict != "differs":
         raise ArtefactError(f"{named}: no verdict in {', '.join(missing)}, as said above; leave it out, or mend what it lacks.")
@@ -72,6 +75,17 @@ def _replay(artefact: str, network: str, wanted: Wanted, sample: int) -> str:
     options = [word for name, value in given.items() if value is not None for word in (name, value)]
     options += [word for name in wanted.runtimes for word in ("--runtime", name)]
     return shlex.join(["qleaky-export", "verify", artefact, *options])
+
+
+def _print_mutants(graph: str, contract: Any, codes: Any, count: int) -> None:
+    """How many wrong artefacts the samples of the check catch, and which they do not."""
+    from qleaky.verification.expected import choose
+    from qleaky.verification.mutants import survey
+
+    found = survey(graph, contract, choose(contract, codes, None, adversarial=True).codes, count)
+    click.echo(f"mutants: {found.caught:,} of {found.made:,} caught by these samples.")
+    for mutant in found.survivors:
+        click.echo(f"  not caught (or no different on any input): {mutant}")
 
 
 def print_report(report: Report) -> None:

@@ -29,6 +29,7 @@ EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
     help="Where to run it: onnxruntime (default), onnxruntime:<provider>, onnx-reference, openvino, tract, onnxruntime-web, a "
     "plug-in's name, or all that are installed. Give it again for more.",
 )
+@click.option("--mutants", type=click.IntRange(min=1), help="Also make N wrong artefacts: are they caught?", metavar="N")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
 @click.option("--html", "html_path", type=click.Path(), help="Write a page that shows the check here.", metavar="FILE")
 @click.option("--report", type=click.Path(), metavar="FILE", help="Check this report.json of a device that ran the bundle.")
@@ -67,7 +68,7 @@ def _check_report(path: str, network: str, report: str, nonce: str | None, wante
     """
     if not is_bundle(path):
         raise InputError(f"--report {report}: {path} is no bundle; pass the zip that the device ran.")
-    names = {"inputs": "--inputs", "sample": "--sample", "runtimes": "--runtime", "html_path": "--html"}
+    names = {"inputs": "--inputs", "sample": "--sample", "runtimes": "--runtime", "mutants": "--mutants", "html_path": "--html"}
     if given := [option for name, option in names.items() if wanted[name] not in (None, ())]:
         raise InputError(f"{', '.join(given)}: with --report nothing runs here but the reference; leave these out.")
     from qleaky.cli._terminal import stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,21 @@ class Inputs:
     def steps(self, source: Input) -> int:
         """How many steps a sample of an input holds."""
         return self.num_steps if source.time == "sequence" else 1
+
+    def choices(self) -> list[int]:
+        """How many codes each input can have at each place of a sample, in order."""
+        return [s.format.highest - s.format.lowest + 1 for s in self.sources for _ in range(self.steps(s) * math.prod(s.shape))]
+
+    def every(self) -> Batch:
+        """All samples that there are."""
+        choices, batch, start = self.choices(), dict[str, Codes](), 0
+        digits = np.unravel_index(np.arange(math.prod(choices)), choices)
+        for source in self.sources:
+            shape = self.steps(source), *source.shape
+            part = np.stack(digits[start : start + math.prod(shape)], axis=1) + source.format.lowest
+            batch[source.name] = part.reshape(-1, *shape).astype(source.format.dtype)
+            start += math.prod(shape)
+        return batch
 
     def filled(self, count: int, what: str) -> Batch:
         """Samples of one code everywhere: "highest", "lowest" or "zero_point"."""

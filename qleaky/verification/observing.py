@@ -10,29 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.dynamics import Compare, MulShift, RoundingSite, resets_early, resets_late
-from qleaky.fixed import Rounding
+from qleaky.fixed import Overflow, Rounding, round_shift_array
 from qleaky.integer import LIF, IntegerNetwork
 from qleaky.integer.graph import samples as pick
 from qleaky.integer.lif import Synapse
 from qleaky.reference.arrays import Charge
 from qleaky.reference.stepper import Stepper, Values
+from qleaky.verification.moments import MOMENTS, Classes, Exercise, Moments
+from qleaky.verification.places import places
 
-EVENTS = ("fired", "reset", "chain", "threshold", "low", "high", "tie")
+EVENTS = ("fired", "reset", "chain", "threshold", "above", "low", "high", "tie", "other_tie", "under", "other_under", "over")
 CHAIN = 4
 PIECE_NUMBERS = 1 << 22
 FAR = np.iinfo(np.int32).max
 Bools = NDArray[np.bool_]
 Bound = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the neurons of a layer, or its synaptic currents ("syn"), stand in the flat axis of an observation."""
-
-    layer: str
-    kind: str
-    shape: tuple[int, ...]
-    span: slice
 
 
 @dataclass(frozen=True)
@@ -42,8 +34,14 @@ class Observation:
     Attributes:
         events: by name, bool (samples, neurons). "fired": it spiked; "reset": a spike's reset acted; "chain": it spiked in at
             least :data:`CHAIN` consecutive steps (in all, where the network runs fewer); "threshold": what is compared with
-            the threshold equalled it (or a multiple at which one spike more begins); "low", "high": the rounded sum lay
-            below, above the state's format, so that it saturated or wrapped; "tie": an exact half decided the rounding.
+            the threshold equalled it (or a multiple at which one spike more begins); "above": it was one code from there, on
+            the other side of the comparison; "low", "high": the rounded sum lay below, above the state's format, so that it
+            saturated or wrapped; "tie": an exact half, which half-up and half-even round to different codes; "other_tie":
+            one that they round alike, but not where a graph carries membranes moved by an odd number; "under", "other_under":
+            the least more in the sum would have rounded to another code than the even, or odd, one; "over": the least less
+            would have. These five inside the format, where saturation hides nothing.
+        goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.moments`.
+        gaps: by how much the largest number of a readout that chooses a class led the next, int64 (samples, readouts).
         closest: the least distance of the compared membrane from the threshold, int32.
         reached: by layer and bound ("accumulate", "decay", "step", also behind "synapse."), the largest integer, (samples,).
     """
@@ -51,6 +49,8 @@ class Observation:
     events: dict[str, Bools]
     closest: NDArray[np.int32]
     reached: dict[Bound, NDArray[Any]]
+    goals: dict[str, Bools]
+    gaps: NDArray[np.int64]
 
     def joined(self, other: Observation) -> Observation:
         """The samples of both."""
@@ -58,19 +58,9 @@ class Observation:
             {name: np.concatenate([found, other.events[name]]) for name, found in self.events.items()},
             np.concatenate([self.closest, other.closest]),
             {bound: np.concatenate([found, other.reached[bound]]) for bound, found in self.reached.items()},
+            {name: np.concatenate([found, other.goals[name]]) for name, found in self.goals.items()},
+            np.concatenate([self.gaps, other.gaps]),
         )
-
-
-def places(network: IntegerNetwork) -> tuple[Place, ...]:
-    """Membranes of all layers in order, then synaptic currents."""
-    found, start = [], 0
-    for kind, lifs in (("mem", network.lif_layers), ("syn", [lif for lif in network.lif_layers if lif.synapse is not None])):
-        for lif in lifs:
-            shape = network.signals[lif.name].shape
-            size = int(np.prod(shape, dtype=np.int64))
-            found.append(Place(lif.name, kind, shape, slice(start, start + size)))
-            start += size
-    return tuple(found)
 
 
 def bounds(network: IntegerNetwork) -> dict[Bound, int]:
@@ -130,6 +120,7 @@ class Observer:
         first = network.inputs[0].name
         batch = codes[first].shape[0 if first in static else 1]
         self._run = _Run(batch, self.neurons, self._bounds)
+        moments, weights, classes = Moments(network, self.places, batch), Exercise(network, batch), Classes(network, batch)
         self._last = False
         still = stepper.still(stepper.integers({name: array for name, array in codes.items() if name in static}))
         self._accumulated(still, moving=False)
@@ -139,18 +130,29 @@ class Observer:
             moving = stepper.integers({name: array[t] for name, array in codes.items() if name not in static})
             states, values = stepper.step(states, still | moving)
             self._accumulated(values, moving=True)
-        return self._run.observation(min(CHAIN, network.num_steps))
+            moments.step(t, self._run.now)
+            weights.step(values, self._run.now, self.places)
+            classes.step(values, states.membranes)
+        goals = {"moments": moments.found, "weights": weights.found(), "classes": classes.gaps() == 0}
+        return self._run.observation(min(CHAIN, network.num_steps), goals, classes.gaps())
 
     def charged(self, layer: str, part: LIF | Synapse, charge: Charge) -> None:
         """A step of membranes or synaptic currents, from the reference."""
         run, batch = self._run, len(charge.total)
         span = self.places[layer, "mem" if isinstance(part, LIF) else "syn"].span
         rounded, kept = (array.reshape(batch, -1) for array in (charge.rounded, charge.kept))
-        run.events["low"][:, span] |= rounded < part.state.lowest
-        run.events["high"][:, span] |= rounded > part.state.highest
+        run.happened("low", span, rounded < part.state.lowest)
+        run.happened("high", span, rounded > part.state.highest)
         if charge.extra:
             total = charge.total.reshape(batch, -1)
-            run.events["tie"][:, span] |= (total & ((1 << charge.extra) - 1)) == 1 << (charge.extra - 1)
+            inside = (rounded > part.state.lowest) & (rounded < part.state.highest) | (part.overflow is Overflow.WRAP)
+            half, low = 1 << (charge.extra - 1), total & ((2 << charge.extra) - 1)
+            run.happened("tie", span, inside & (low == half))
+            run.happened("other_tie", span, inside & (low == half + (1 << charge.extra)))
+            more, less = (round_shift_array(total + by, charge.extra, part.rounding) != rounded for by in (1, -1))
+            run.happened("under", span, inside & more & (rounded % 2 == 0))
+            run.happened("other_under", span, inside & more & (rounded % 2 == 1))
+            run.happened("over", span, inside & less)
         if isinstance(part, LIF):
             self._compared(part, kept)
         prefix = "" if isinstance(part, LIF) else "synapse."
@@ -164,7 +166,9 @@ class Observer:
         run, span = self._run, self.places[layer.name, "mem"].span
         theta = self._thetas[layer.name]
         distance = np.minimum(_distance(layer, kept, theta), FAR)
-        run.events["threshold"][:, span] |= distance == 0
+        run.happened("threshold", span, distance == 0)
+        strict = layer.compare is Compare.STRICT
+        run.happened("above", span, _distance(layer, kept - 1 if strict else kept + 1, theta) == 0)
         np.minimum(run.closest[:, span], distance, out=run.closest[:, span], casting="unsafe")
         fired = kept > theta if layer.compare is Compare.STRICT else kept >= theta
         run.fired(span, fired)
@@ -184,6 +188,7 @@ class _Run:
     def __init__(self, batch: int, neurons: int, bounds: tuple[Bound, ...]) -> None:
         shape = (batch, neurons)
         self.events = {name: np.zeros(shape, np.bool_) for name in EVENTS}
+        self.now = {name: np.zeros(shape, np.bool_) for name in MOMENTS}
         self.closest = np.full(shape, FAR, np.int32)
         self.chain, self.longest = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         self.reached = {bound: np.zeros(batch, np.int64) for bound in bounds}
@@ -194,6 +199,11 @@ class _Run:
         largest = np.maximum(flat.max(axis=1) + half, -flat.min(axis=1))
         np.maximum(self.reached[bound], largest, out=self.reached[bound])
 
+    def happened(self, event: str, span: slice, where: Bools) -> None:
+        """In this step, and so in some step."""
+        self.now[event][:, span] = where
+        self.events[event][:, span] |= where
+
     def fired(self, span: slice, fired: Bools) -> None:
         """Count the steps on end in which each neuron fires."""
         current, longest = self.chain[:, span], self.longest[:, span]
@@ -201,10 +211,10 @@ class _Run:
         current *= fired
         np.maximum(longest, current, out=longest)
 
-    def observation(self, chain: int) -> Observation:
+    def observation(self, chain: int, goals: dict[str, Bools], gaps: NDArray[np.int64]) -> Observation:
         self.events["fired"] = self.longest > 0
         self.events["chain"] = self.longest >= chain
-        return Observation(self.events, self.closest, self.reached)
+        return Observation(self.events, self.closest, self.reached, goals, gaps)
 
 
 def _distance(layer: LIF, kept: NDArray[Any], theta: NDArray[np.int64]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,11 +11,15 @@ from numpy.typing import NDArray
 from qleaky.integer import Conv, IntegerNetwork, Linear
 from qleaky.verification import candidates as make
 from qleaky.verification.influence import linear_fronts
-from qleaky.verification.observing import FAR, Observation, Observer, Place
-from qleaky.verification.targets import ThresholdSearch
+from qleaky.verification.moments import elsewhere
+from qleaky.verification.observing import FAR, Observation, Observer
+from qleaky.verification.places import Place
+from qleaky.verification.targets import AIMS, ThresholdSearch
 
 EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64
+MOST = 1 << 16  # inputs that are all taken
+LARGE_POOL, CHEAP = 16, 64  # of networks that cost next to nothing
 Indices = NDArray[np.intp]
 
 
@@ -22,9 +27,10 @@ def searched(network: IntegerNetwork, samples: int, seed: int) -> Pool:
     """Candidates of every kind, then mutated ones, as many as are cheap, and at least ``samples``."""
     pool = Pool(network, samples, seed)
     pool.populate()
-    pool.aim_at_thresholds()
-    for _ in range(pool.rounds):
-        pool.improve()
+    pool.aim()
+    if not pool.take_every_input():
+        for _ in range(pool.rounds):
+            pool.improve()
     return pool
 
 
@@ -37,7 +43,7 @@ class Pool:
         self.inputs = make.Inputs(network.inputs, network.num_steps)
         self.draw = np.random.Generator(np.random.PCG64(seed))
         most = _affordable(network, self.observer.neurons)
-        self.size = int(np.clip(most // 2, samples, POOL * samples))
+        self.size = int(max(np.clip(most // 2, samples, POOL * samples), np.clip(most // CHEAP, samples, LARGE_POOL * samples)))
         self.rounds = int(np.clip((most - self.size) // max(self.size // 2, 1), 0, ROUNDS))
         self.batch: make.Batch = {}
         self._found: Observation | None = None
@@ -62,23 +68,40 @@ class Pool:
         parts["timed"] = make.in_time(self.inputs, patterns, left // 2, self.draw)
         self._add(parts)
 
-    def aim_at_thresholds(self) -> None:
-        """Drive those neurons of the first layers to theta that no candidate brought there."""
-        for lif in linear_fronts(self.network):
-            span = self.observer.places[lif.name, "mem"].span
-            missing = np.asarray(~self.found.events["threshold"][:, span].any(axis=0))
-            if lif.synapse is None and missing.any():
-                count = min(max(self.samples // 5, 1), int(missing.sum()))
-                self._add({"aimed": ThresholdSearch(self.network, lif, self.inputs).batch(missing, count)})
+    def aim(self) -> None:
+        """Drive neurons of the first layers to theta where no candidate brought them, and all sums to the edges of rounding."""
+        for lif, event in itertools.product(linear_fronts(self.network), AIMS):
+            search = ThresholdSearch(self.network, lif, self.inputs, event)
+            there = self.found.events[event][:, self.observer.places[lif.name, "mem"].span]
+            missing = np.asarray(~there.any(axis=0) | (event != "threshold"))
+            if lif.synapse is None and missing.any() and search.possible:
+                most = self.samples // 5 if event == "threshold" else min(self.samples // 16, -(-len(missing) // search.steps))
+                self._add({"aimed": search.batch(missing, min(max(most, 1), int(missing.sum())))})
+
+    def take_every_input(self) -> bool:
+        """All inputs that there are, where they are few; whether they are."""
+        few = math.prod(self.inputs.choices()) <= MOST
+        if few:
+            self._add({"every": self.inputs.every()})
+        return few
 
     def improve(self) -> None:
         """One round of mutations of the candidates that came closest to what is missing, and that reached furthest."""
         found, count = self.found, max(self.size // 2, 1)
-        missing = np.flatnonzero(~found.events["threshold"].any(axis=0) & (found.closest.min(axis=0) < FAR))
+        lacking = ~(found.events["threshold"].any(axis=0) & found.events["above"].any(axis=0))
+        missing = np.flatnonzero(lacking & (found.closest.min(axis=0) < FAR))
         near = found.closest[:, missing].argmin(axis=0) if len(missing) else np.zeros(0, np.intp)
         furthest = np.array([values.argmax() for values in found.reached.values()], np.intp)
         busy = [found.events[name].sum(axis=1).argsort(kind="stable")[-4:] for name in ("low", "high", "chain", "fired")]
-        goals = [self.draw.permutation(near)[: count // 2], np.tile(furthest, 4), *busy]
+        tied = [gap.argsort(kind="stable")[: max(count // 8, 1)] for gap in found.gaps.T if gap.all()]
+        moved = elsewhere(found.goals["moments"], self.network.num_steps)
+        goals = [
+            *tied,
+            self.draw.permutation(moved)[: count // 4],
+            self.draw.permutation(near)[: count // 2],
+            np.tile(furthest, 4),
+            *busy,
+        ]
         parents = np.resize(np.concatenate(goals), count)
         self._add({"mutated": make.mutated(self.inputs, self.batch, parents, self.draw)})
 

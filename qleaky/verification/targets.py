@@ -16,22 +16,24 @@ from qleaky.verification.influence import influence
 Ints = NDArray[np.int64]
 WEIGHTS, PAIRED, MOST_STEPS = 128, 96, 64
 FAR = 1 << 40
+AIMS = ("threshold", "under", "over")
 
 
 class ThresholdSearch:
     """Drives one neuron after the other of a layer whose current is linear in the inputs.
 
-    At every step the current is found that brings the neuron's sum to theta from the membrane it has, and inputs whose
+    At every step the current is found that brings the neuron's sum to theta from the membrane it has, or to a code far from
+    theta and within the least of another ("under", "over", where half-up or floor round), and inputs whose
     weighted sum is that current: by the largest weights first, then what is left by smaller ones. Static inputs are found for
     the first step, where no input changes with time; else they rest, as all do after :data:`MOST_STEPS` steps.
     """
 
-    def __init__(self, network: IntegerNetwork, layer: LIF, inputs: Inputs) -> None:
-        self._network, self._layer, self._inputs = network, layer, inputs
+    def __init__(self, network: IntegerNetwork, layer: LIF, inputs: Inputs, event: str = "threshold") -> None:
+        self._network, self._layer, self._inputs, self._event = network, layer, inputs, event
         self._stepper = Stepper(network)
         moving = tuple(source for source in inputs.sources if source.time == "sequence")
         self._driven = moving or inputs.sources
-        self._steps = min(network.num_steps, MOST_STEPS) if moving else 1
+        self.steps = min(network.num_steps, MOST_STEPS) if moving else 1
         ranges = [(s.format.lowest - s.format.zero_point, s.format.highest - s.format.zero_point, s) for s in self._driven]
         self._low, self._high = (
             np.concatenate([np.full(int(np.prod(r[2].shape, dtype=np.int64)), r[i]) for r in ranges]) for i in (0, 1)
@@ -39,20 +41,28 @@ class ThresholdSearch:
         self._total = _Total()
         shape = network.signals[layer.name].shape
         self._theta = np.broadcast_to(layer.theta.astype(np.int64), shape).reshape(-1)
+        self._quiet = (self._theta >> 1) | 1  # odd, so that half-even would round an exact half below it down
         self._at_rest = self._current(inputs.filled(1, "zero_point"), 0)
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is such a sum: with no extra bits nothing is rounded."""
+        layer = self._layer
+        rounds = layer.extra_bits(self._network.signals[layer.input]) and layer.rounding in (Rounding.HALF_UP, Rounding.FLOOR)
+        return self._event == "threshold" or bool(rounds)
 
     def batch(self, missing: NDArray[np.bool_], count: int) -> Batch:
         """``count`` samples; at each step one of the ``missing`` neurons is brought to theta, another one than before."""
         batch, tried = self._inputs.filled(count, "zero_point"), np.zeros(len(missing), np.int64)
         mem = np.zeros((count, *self._network.signals[self._layer.name].shape), np.int64)
         left = np.broadcast_to(missing, (count, len(missing))).copy()
-        for t in range(self._steps):
+        for t in range(self.steps):
             needed, possible = self._needed(mem)
             neurons = _one_each(possible & left, tried)
             needed = needed[np.arange(count), neurons]
             self._write(batch, t, greedy(self._coefficients(neurons), needed, self._low, self._high))
             mem, _ = self._step(mem, self._current(batch, t))
-            left &= self._total.charge.kept.reshape(count, -1) != self._theta
+            left &= ~self._there(self._total.charge.total.reshape(count, -1), self._total.charge.extra)
         return batch
 
     def _coefficients(self, neurons: NDArray[np.intp]) -> Ints:
@@ -67,14 +77,26 @@ class ThresholdSearch:
         layer, count = self._layer, len(mem)
         self._step(mem, np.zeros_like(mem))
         total, extra = self._total.charge.total.reshape(count, -1), self._total.charge.extra
-        aim = (self._theta << extra) + _middle(self._theta, extra, layer.rounding)
+        aim = self._aim(extra)
         signal = self._network.signals[layer.input]
         finer = extra - layer.membrane_shift(signal)
         current = (aim - total + ((1 << finer) >> 1)) >> finer
-        rounded = round_shift_array(total + (current << finer), extra, layer.rounding)
         lows, highs = (ends.reshape(-1) for ends in signal.full())
-        possible: NDArray[np.bool_] = (rounded == self._theta) & (current >= lows) & (current <= highs)
+        possible: NDArray[np.bool_] = self._there(total + (current << finer), extra) & (current >= lows) & (current <= highs)
         return current - self._at_rest.reshape(-1), possible
+
+    def _aim(self, extra: int) -> Ints:
+        """The sum to have: in the middle of what rounds to theta, or last before the edge of a code in the middle."""
+        if self._event == "threshold":
+            return (self._theta << extra) + _middle(self._theta, extra, self._layer.rounding)
+        first = (self._quiet << extra) - (0 if self._layer.rounding is Rounding.FLOOR else (1 << extra) >> 1)
+        return first if self._event == "over" else first - 1
+
+    def _there(self, total: Ints, extra: int) -> NDArray[np.bool_]:
+        """Whether a sum is what is wanted."""
+        if self._event == "threshold":
+            return np.asarray(round_shift_array(total, extra, self._layer.rounding) == self._theta)
+        return np.asarray(total == self._aim(extra))
 
     def _step(self, mem: Ints, current: Ints) -> tuple[Ints, Ints]:
         shift = self._layer.membrane_shift(self._network.signals[self._layer.input])

@@ -33,7 +33,7 @@ GroupName = Literal[
     "given",
 ]
 AIMS: dict[GroupName, tuple[str, ...]] = {
-    "threshold": ("threshold",),
+    "threshold": ("threshold", "above", "classes"),
     "saturation_low": ("low",),
     "saturation_high": ("high",),
     "reset_chain": ("chain",),
@@ -70,10 +70,12 @@ def vectors(network: IntegerNetwork, *, samples: int = 64, seed: int = 0) -> Vec
     - "all_spikes", "all_lowest": every input at its highest, and at its lowest code.
     - "maximum_weights": what drives the channels with the largest sums of weights furthest up and down. Of the layers that
       sum inputs these are the proof's witnesses; of deeper layers, and of decay and step, the largest integers that were found.
-    - "threshold": membranes that equal the threshold when they are compared with it.
+    - "threshold": membranes that equal the threshold when they are compared with it, or exceed it by one code; two classes
+      that are equal.
     - "saturation_low", "saturation_high": sums that leave the state's format below, above.
     - "reset_chain": neurons that fire in many steps on end.
-    - "random": densities from 0 to 1; of many, those that add most.
+    - "random": densities from 0 to 1, and mutations of what came close; of many, those that add most: also events at steps
+      at which no sample had them, sums that the least more would round otherwise, weights that no sample felt.
 
     Args:
         network: the contract.
@@ -156,10 +158,10 @@ class _Choice:
         return [*leading, *(sample for sample in further if sample not in leading)]
 
     def _random(self, share: int) -> Iterator[int]:
-        """What adds most of anything, then random ones as they were drawn, then whatever there is."""
-        families = self._pool.families
+        """What adds most of anything, every fourth of the random ones alone; then these as they were drawn, then whatever."""
+        families, events = self._pool.families, (*EVENTS, *self._pool.found.goals)
         drawn = np.concatenate([families["random"], families["timed"]])
         order = iter([*drawn.tolist(), *range(len(self._pool.found.closest))])
-        for _ in range(share):
-            best = self._cover.best(EVENTS, drawn)
+        for place in range(share):
+            best = self._cover.best(events, drawn if place % 4 == 3 else None)
             yield next(sample for sample in order if sample not in self._cover.taken) if best is None else best
