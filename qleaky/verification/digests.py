@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -25,8 +26,11 @@ def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> byte
     >>> state_digest("lif1", "spk", 0, np.array([0, 1])).hex()[:16]
     '6ac313c0be238569'
     """
-    line = f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, codes.shape))}\n"
-    return hashlib.sha256(line.encode("utf-8", "backslashreplace") + code_bytes(codes)).digest()
+    return hashlib.sha256(_line(layer, kind, step, codes.shape) + code_bytes(codes)).digest()
+
+
+def _line(layer: str, kind: Kind, step: int, shape: tuple[int, ...]) -> bytes:
+    return f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, shape))}\n".encode("utf-8", "backslashreplace")
 
 
 def vectors_digest(codes: Mapping[str, NDArray[Any]]) -> str:
@@ -56,16 +60,23 @@ def code_bytes(codes: NDArray[Any]) -> bytes:
 
 
 def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uint8]]:
-    """The digests of a run, uint8 (T, B, 32), by layer and kind."""
+    """The digests of a run, uint8 (T, B, 32), by layer and kind: of each sample what :func:`state_digest` says."""
     return {
-        (layer, kind): np.array(
-            [
-                [np.frombuffer(state_digest(layer, kind, step, codes), np.uint8) for codes in samples]
-                for step, samples in enumerate(states)
-            ]
-        )
+        (layer, kind): np.stack([_of_samples(layer, kind, step, samples) for step, samples in enumerate(states)])
         for layer, kind, states in _states(recording)
     }
+
+
+def _of_samples(layer: str, kind: Kind, step: int, samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """The digests of one step, (B, 32): what is the same for all samples is hashed once."""
+    head = hashlib.sha256(_line(layer, kind, step, samples.shape[1:]))
+    data, size = code_bytes(samples), 4 * math.prod(samples.shape[1:])
+    found = bytearray()
+    for i in range(len(samples)):
+        digest = head.copy()
+        digest.update(data[i * size : (i + 1) * size])
+        found += digest.digest()
+    return np.frombuffer(bytes(found), np.uint8).reshape(-1, BYTES)
 
 
 def step_digests(recording: Recording) -> dict[tuple[str, Kind], list[str]]:
