@@ -122,7 +122,7 @@ def test_a_membrane_of_one_step_is_a_dot_which_a_line_would_not_show() -> None:
     runs = {label: Recording({"lif": np.zeros((1, 1, 9), np.int64)}, {"lif": mem}, {}) for label, mem in states.items()}
     figure = membrane(lowered(Net()), Sample(0, {}, runs, ()), Neuron("lif", (0,), "chosen"))
     (expected,), (found,) = paths(figure.picture, "dot line-first"), paths(figure.picture, "dot line-second")
-    assert expected.endswith("h0") and found.endswith("h0")
+    assert [data[-2:] for data in (expected, found)] == ["h0", "h0"]
     assert points(expected)[0][0] == points(found)[0][0]
     assert points(expected)[0][1] > points(found)[0][1]
 
