@@ -14,6 +14,7 @@ from qleaky.reference import Recording
 
 Kind = Literal["mem", "spk", "syn"]
 BYTES = 32
+NOT_A_NUMBER = 0x7FC00000
 
 
 def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> bytes:
@@ -52,11 +53,15 @@ def code_bytes(codes: NDArray[Any]) -> bytes:
     >>> code_bytes(np.array([-1])).hex(), code_bytes(np.array([-0.0, 1.0], np.float32)).hex()
     ('ffffffff', '000000000000803f')
     """
-    if codes.dtype != np.float32:
-        return codes.astype("<i4").tobytes()
-    plain = np.where(np.isnan(codes), np.float32("nan"), codes + np.float32(0))
-    bits = np.where(np.isnan(codes), np.int32(0x7FC00000), plain.view(np.int32))
-    return bits.astype("<i4").tobytes()
+    return (float_codes(codes) if codes.dtype == np.float32 else codes).astype("<i4").tobytes()
+
+
+def float_codes(array: NDArray[Any]) -> NDArray[Any]:
+    """The bit patterns of float32 numbers as int32, -0.0 taken as 0.0 and every NaN as 0x7fc00000; integers unchanged."""
+    if array.dtype.kind != "f":
+        return array
+    values = array.astype(np.float32) + np.float32(0)
+    return np.where(np.isnan(values), np.int32(NOT_A_NUMBER), np.ascontiguousarray(values).view(np.int32))
 
 
 def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uint8]]:
