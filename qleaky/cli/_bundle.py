@@ -49,10 +49,13 @@ def bundle(
     that it writes. Recordings leave with the zip only where --inputs names them.
     """
     from qleaky.bundling import FORMS
+    from qleaky.export.web_files import web_files
 
     for form in forms:
         check_export(form, carrier, None)
     check_export("auto", carrier, None)
+    if web:
+        web_files(onnxruntime_web)  # refused before anything is traced
     with stages(3) as advance:
         advance("tracing and lowering")
         from qleaky.bundling import bundle_of
@@ -64,8 +67,8 @@ def bundle(
         data = bundle_of(network, codes, web, forms=forms or FORMS, carrier=carrier, onnxruntime_web=onnxruntime_web)
         advance("writing")
         contract = contract_beside(output, "model.zip")
-        network.save(contract)
         write_atomically(output, data)
+        network.save(contract)
     click.echo(f"Written: {output} ({len(data):,} bytes), {contract}. The zip is for the device; the contract stays with you.")
     return 0
 

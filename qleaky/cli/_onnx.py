@@ -82,8 +82,8 @@ def onnx(
         data = onnx_bytes(network, form=form, carrier=carrier, batch_hint=batch_hint, probe=probe)
         advance("writing")
         contract = contract_beside(output, "model.onnx")
-        network.save(contract)
         write_atomically(output, data)
+        network.save(contract)
     from qleaky.summary import print_export
 
     print_export(network, data, (output, str(contract)), console())

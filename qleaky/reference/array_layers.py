@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,9 +33,9 @@ def prepare(layer: Stateless, signals: Sequence[Signal], accumulate: int) -> Map
         case Affine():
             return _affine(layer)
         case AveragePool():
-            return lambda x: windows(x, layer.window, 0).sum(axis=_last(layer.window), dtype=np.int64)
+            return lambda x: _pooled(np.add, windows(x, layer.window, 0), layer.window)
         case MaxPool():
-            return lambda x: windows(x, layer.window, LOWEST).max(axis=_last(layer.window))
+            return lambda x: _pooled(np.maximum, windows(x, layer.window, LOWEST), layer.window)
         case Reshape():
             return lambda x: x.reshape(len(x), *layer.shape)
         case Transpose():
@@ -62,8 +63,10 @@ def windows(x: NDArray[Any], window: Window, fill: int) -> NDArray[Any]:
     return views[:, :, *steps]
 
 
-def _last(window: Window) -> tuple[int, ...]:
-    return tuple(range(-len(window.kernel), 0))
+def _pooled(pool: np.ufunc, taken: Int64, window: Window) -> Int64:
+    """Windows brought to one number each; element after element of the kernel, as NumPy is slow over short axes."""
+    elements = (taken[..., *place] for place in np.ndindex(*window.kernel))
+    return np.asarray(functools.reduce(pool, elements), np.int64)
 
 
 def _linear(layer: Linear, accumulate: int) -> Map:

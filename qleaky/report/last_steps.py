@@ -78,7 +78,7 @@ def _figure(found: Divergence, history: Sequence[HistoryStep], theta: float, run
         shown = zip(steps, finite(line), np.isnan(line), strict=True)
         points = [(frame.x(t), frame.y(v)) for t, v, missing in shown if not missing]
         parts.append(svg.path(svg.polyline(points), kind))
-        parts.append(svg.path("".join(f"M{svg.at(x)} {svg.at(y)}h0" for x, y in points), f"dot {kind}"))
+        parts.append(svg.dots(points, kind))
     parts += [_ticks(frame, history, "spike_expected", svg.TOP + 2), _ticks(frame, history, "spike_found", svg.TOP + 14)]
     parts.append(svg.path(f"M{svg.at(frame.x(found.step))} {svg.TOP}V{HEIGHT - svg.BOTTOM}", "here"))
     marks = (("line-first", runs[0]), ("line-second", runs[1]), ("theta", "threshold"), ("here", "the first difference"))

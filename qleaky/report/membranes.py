@@ -31,7 +31,8 @@ def membrane(network: IntegerNetwork | FloatNetwork, sample: Sample, neuron: Neu
     frame = frame_of(steps, [*lines.values(), np.array([theta])], HEIGHT)
     parts = [svg.axes(frame, steps, value_labels(frame, theta)), threshold_line(frame, theta)]
     for (label, line), kind in zip(lines.items(), LINES, strict=False):
-        parts.append(svg.path(svg.polyline((frame.x(t), frame.y(v)) for t, v in zip(steps, line, strict=True)), kind))
+        points = [(frame.x(t), frame.y(v)) for t, v in zip(steps, line, strict=True)]
+        parts.append(svg.path(svg.polyline(points), kind) if len(points) > 1 else svg.dots(points, kind))
         parts.append(svg.path(_fired(frame, steps, runs[label][1]), f"fired {kind}"))
     unit = "codes" if isinstance(network, IntegerNetwork) else "values"
     place = f"neuron {list(neuron.element)} of layer {visible(neuron.layer)}"

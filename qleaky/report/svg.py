@@ -69,6 +69,11 @@ def polyline(points: Iterable[tuple[float, float]]) -> str:
     return "".join(f"{'L' if i else 'M'}{at(x)} {at(y)}" for i, (x, y) in enumerate(points))
 
 
+def dots(points: Iterable[tuple[float, float]], kind: str) -> Markup:
+    """A dot at each point, in the colour of a line's class."""
+    return path("".join(f"M{at(x)} {at(y)}h0" for x, y in points), f"dot {kind}")
+
+
 def at(value: float) -> str:
     """A coordinate, to a tenth."""
     return f"{value:.1f}".removesuffix(".0")

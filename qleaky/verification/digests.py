@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from qleaky.reference import Recording
 
 Kind = Literal["mem", "spk", "syn"]
 BYTES = 32
+NOT_A_NUMBER = 0x7FC00000
 
 
 def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> bytes:
@@ -25,8 +27,11 @@ def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> byte
     >>> state_digest("lif1", "spk", 0, np.array([0, 1])).hex()[:16]
     '6ac313c0be238569'
     """
-    line = f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, codes.shape))}\n"
-    return hashlib.sha256(line.encode("utf-8", "backslashreplace") + code_bytes(codes)).digest()
+    return hashlib.sha256(_line(layer, kind, step, codes.shape) + code_bytes(codes)).digest()
+
+
+def _line(layer: str, kind: Kind, step: int, shape: tuple[int, ...]) -> bytes:
+    return f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, shape))}\n".encode("utf-8", "backslashreplace")
 
 
 def vectors_digest(codes: Mapping[str, NDArray[Any]]) -> str:
@@ -48,24 +53,35 @@ def code_bytes(codes: NDArray[Any]) -> bytes:
     >>> code_bytes(np.array([-1])).hex(), code_bytes(np.array([-0.0, 1.0], np.float32)).hex()
     ('ffffffff', '000000000000803f')
     """
-    if codes.dtype != np.float32:
-        return codes.astype("<i4").tobytes()
-    plain = np.where(np.isnan(codes), np.float32("nan"), codes + np.float32(0))
-    bits = np.where(np.isnan(codes), np.int32(0x7FC00000), plain.view(np.int32))
-    return bits.astype("<i4").tobytes()
+    return (float_codes(codes) if codes.dtype == np.float32 else codes).astype("<i4").tobytes()
+
+
+def float_codes(array: NDArray[Any]) -> NDArray[Any]:
+    """The bit patterns of float32 numbers as int32, -0.0 taken as 0.0 and every NaN as 0x7fc00000; integers unchanged."""
+    if array.dtype.kind != "f":
+        return array
+    values = array.astype(np.float32) + np.float32(0)
+    return np.where(np.isnan(values), np.int32(NOT_A_NUMBER), np.ascontiguousarray(values).view(np.int32))
 
 
 def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uint8]]:
-    """The digests of a run, uint8 (T, B, 32), by layer and kind."""
+    """The digests of a run, uint8 (T, B, 32), by layer and kind: of each sample what :func:`state_digest` says."""
     return {
-        (layer, kind): np.array(
-            [
-                [np.frombuffer(state_digest(layer, kind, step, codes), np.uint8) for codes in samples]
-                for step, samples in enumerate(states)
-            ]
-        )
+        (layer, kind): np.stack([_of_samples(layer, kind, step, samples) for step, samples in enumerate(states)])
         for layer, kind, states in _states(recording)
     }
+
+
+def _of_samples(layer: str, kind: Kind, step: int, samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """The digests of one step, (B, 32): what is the same for all samples is hashed once."""
+    head = hashlib.sha256(_line(layer, kind, step, samples.shape[1:]))
+    data, size = code_bytes(samples), 4 * math.prod(samples.shape[1:])
+    found = bytearray()
+    for i in range(len(samples)):
+        digest = head.copy()
+        digest.update(data[i * size : (i + 1) * size])
+        found += digest.digest()
+    return np.frombuffer(bytes(found), np.uint8).reshape(-1, BYTES)
 
 
 def step_digests(recording: Recording) -> dict[tuple[str, Kind], list[str]]:

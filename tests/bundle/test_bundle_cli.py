@@ -71,6 +71,19 @@ def test_misuse_of_bundle_writes_nothing(arguments: tuple[str, ...], message: st
     assert [path.name for path in tmp_path.iterdir()] == ["net.qleaky"]
 
 
+@pytest.mark.parametrize("command", ["bundle", "onnx"])
+def test_where_a_file_cannot_be_written_its_contract_is_not_either(command: str, tmp_path: Path) -> None:
+    network().save(tmp_path / "net.qleaky")
+    (tmp_path / "out").mkdir()
+    refused(call(command, tmp_path / "net.qleaky", "-o", tmp_path / "out"), "Is a directory")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.qleaky", "out"]
+
+
+def test_a_page_without_its_runtime_is_refused_before_the_model_is_read(tmp_path: Path) -> None:
+    ran = call("bundle", tmp_path / "none.qleaky", "-o", tmp_path / "d.zip", "--web", "--onnxruntime-web", tmp_path)
+    refused(ran, "is no npm package")
+
+
 def test_the_contract_is_not_written_over_the_bundle(tmp_path: Path) -> None:
     network().save(tmp_path / "net.qleaky")
     refused(call("bundle", tmp_path / "net.qleaky", "-o", tmp_path / "d.qleaky"), "the contract is written to that name")

@@ -117,6 +117,16 @@ def test_each_run_that_parts_is_named_and_no_other() -> None:
     assert caption.startswith("Chosen: a differs from reference at 2 steps and b agrees.")
 
 
+def test_a_membrane_of_one_step_is_a_dot_which_a_line_would_not_show() -> None:
+    states = {"reference": np.full((1, 1, 9), 3), "runtime": np.full((1, 1, 9), 5)}
+    runs = {label: Recording({"lif": np.zeros((1, 1, 9), np.int64)}, {"lif": mem}, {}) for label, mem in states.items()}
+    figure = membrane(lowered(Net()), Sample(0, {}, runs, ()), Neuron("lif", (0,), "chosen"))
+    (expected,), (found,) = paths(figure.picture, "dot line-first"), paths(figure.picture, "dot line-second")
+    assert [data[-2:] for data in (expected, found)] == ["h0", "h0"]
+    assert points(expected)[0][0] == points(found)[0][0]
+    assert points(expected)[0][1] > points(found)[0][1]
+
+
 def test_infinite_and_missing_numbers_are_drawn_somewhere(tmp_path: Path) -> None:
     network = lowered(Net(beta=0.9))
     states = np.array([0.0, np.nan, np.inf, -np.inf] + [1.0] * 11, np.float32)

@@ -16,8 +16,8 @@ from qleaky.export.bundle_manifest import Kind
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
 from qleaky.verification.device.report_file import MAX_CODES, Answers, DeviceRun, Place
-from qleaky.verification.device.vectors import as_codes, float_codes, golden_recording
-from qleaky.verification.digests import state_digests
+from qleaky.verification.device.vectors import as_codes, golden_recording
+from qleaky.verification.digests import float_codes, state_digests
 
 Arrays = dict[str, NDArray[Any]]
 Spot = tuple[str, str, int]

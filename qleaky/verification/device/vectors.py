@@ -12,11 +12,10 @@ from qleaky.export.bundle_entries import GoldenVectors
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording, run
 from qleaky.reference.recording import read_out
-from qleaky.verification.digests import state_digests
+from qleaky.verification.digests import float_codes, state_digests
 from qleaky.verification.vectors import vectors
 
 Arrays = dict[str, NDArray[Any]]
-NOT_A_NUMBER = 0x7FC00000
 
 
 def golden_vectors(network: IntegerNetwork, samples: int) -> GoldenVectors:
@@ -65,7 +64,7 @@ def golden_recording(network: IntegerNetwork | FloatNetwork, codes: Arrays) -> R
 
 
 def _of(recording: Recording, codes: Arrays, groups: list[tuple[str, int]]) -> GoldenVectors:
-    return GoldenVectors(codes, recording.outputs, state_digests(as_codes(recording)), groups)
+    return GoldenVectors(codes, recording.outputs, state_digests(recording), groups)
 
 
 def as_codes(recording: Recording) -> Recording:
@@ -73,11 +72,3 @@ def as_codes(recording: Recording) -> Recording:
     kinds = (recording.spikes, recording.membranes, recording.synapses)
     spikes, membranes, synapses = ({name: float_codes(array) for name, array in kind.items()} for kind in kinds)
     return Recording(spikes, membranes, recording.outputs, synapses)
-
-
-def float_codes(array: NDArray[Any]) -> NDArray[Any]:
-    """The bit patterns of float32 numbers as int32, -0.0 taken as 0.0 and every NaN as 0x7fc00000; integers unchanged."""
-    if array.dtype.kind != "f":
-        return array
-    values = array.astype(np.float32) + np.float32(0)
-    return np.where(np.isnan(values), np.int32(NOT_A_NUMBER), np.ascontiguousarray(values).view(np.int32))
