@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
 
 import msgspec
 import onnx
@@ -11,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from qleaky.errors import ArtefactError
 
 Probes = dict[tuple[str, str], list[str]]
+Offset = Annotated[int, msgspec.Meta(ge=-(1 << 40), le=1 << 40)]
 
 
 def parse(data: bytes, where: str) -> ModelProto:
@@ -77,9 +79,9 @@ def metadata(model: ModelProto) -> dict[str, str]:
 
 
 def membrane_offsets(model: ModelProto) -> dict[str, int]:
-    """What membranes lack in a file that carries them moved, by layer."""
+    """What membranes lack in a file that carries them moved, by layer; nothing where one is beyond any code."""
     try:
-        return msgspec.json.decode(metadata(model).get("qleaky.offsets", "{}"), type=dict[str, int])
+        return msgspec.json.decode(metadata(model).get("qleaky.offsets", "{}"), type=dict[str, Offset])
     except msgspec.MsgspecError:
         return {}
 

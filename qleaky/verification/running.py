@@ -59,7 +59,10 @@ def runs_of(check: Check, runtimes: Sequence[Runtime], progress: Callable[[str],
     failed: list[NotRun] = []
     for runtime in runtimes:
         try:
+            before = len(runs)
             runs.extend(_runs_in(runtime, check, progress))
+            if sum(run.comparison.compared for run in runs[before:]) == 0:
+                raise ArtefactError("it has no settings to run with, so nothing was compared.")
         except MemoryError:
             raise
         except Exception as error:  # a changed graph may give anything, and each runtime has errors of its own

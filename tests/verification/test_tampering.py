@@ -199,3 +199,29 @@ def test_a_step_graph_with_what_is_no_batch_of_numbers(tmp_path: Path) -> None:
 
     with pytest.raises(ArtefactError, match="'spike_count' is no batch of numbers"):
         Runner(changed(tmp_path, change, "step"))
+
+
+# What a check goes by
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_steps", "1000000000000", r"says num_steps 1000000000000, and the contract that it names 4\. Export it again"),
+        ("inputs", '{"input":["Q3.4","static"]}', "says inputs {'input': 'static'}, and the contract"),
+        ("inputs", "nonsense", "says inputs {}, and the contract"),
+        ("sequences", '["spike_count"]', r"says sequences \['spike_count'\], and the contract that it names \[\]"),
+    ],
+)
+def test_a_file_that_says_it_runs_otherwise_than_its_contract_is_refused(
+    key: str, value: str, message: str, form: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtefactError, match=message):
+        verify(changed(tmp_path, say(key, value), form), contract(), INPUTS)
+
+
+@pytest.mark.parametrize("form", ["unrolled", "scan"])
+@pytest.mark.parametrize("offset", [1, -1, 1 << 64, 10**40])
+def test_an_offset_that_the_membranes_have_not_differs(offset: int, form: str, tmp_path: Path) -> None:
+    assert verify(changed(tmp_path, say("offsets", f'{{"lif":{offset}}}'), form), contract(), INPUTS).verdict == "differs"
