@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qleaky.errors import InputError
 
+EXAMPLES = {"--json": "check.json", "--html": "check.html"}
 Paths = Mapping[str, str | None]
 
 
@@ -26,11 +27,16 @@ def check_outputs(outputs: Paths, inputs: Paths) -> None:
         if path is None:
             continue
         if path.rpartition(os.sep)[2] in ("", os.curdir, os.pardir):
-            raise InputError(f"{option} {path!r} is no name of a file; pass one, such as check.{option.lstrip('-')}.")
+            raise InputError(f"{option} {path!r} is no name of a file; pass one, such as {EXAMPLES.get(option, 'model.onnx')}.")
         real = os.path.realpath(path)
         if real in taken and not _is_stream(real):
             raise InputError(f"{option} {path} is the file of {taken[real]} too, and would replace it; choose another name.")
         taken[real] = option
+
+
+def file_of(model: str) -> str:
+    """The file that a MODEL is in: of ``file.py:callable`` that before the colon."""
+    return model if Path(model).exists() else model.partition(":")[0]
 
 
 def _is_stream(path: str) -> bool:

@@ -64,3 +64,28 @@ def test_names_in_a_file_do_not_speak_to_the_terminal(form: str, folder: Path) -
     assert ran.returncode == 2
     assert "No Op registered for Ev\\x1b]0;il\\x07" in ran.stderr
     assert ran.stderr.removesuffix("\n").isprintable()
+
+
+def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPT), *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=ENVIRONMENT
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("bundle", "digits", "-o", "in.npz", "--inputs", "in.npz"), "--output in.npz is the file of --inputs too"),
+        (("bundle", "model.py:make", "-o", "model.py"), "--output model.py is the file of MODEL too"),
+        (("onnx", "model.py:make", "-o", "model.py"), "--output model.py is the file of MODEL too"),
+        (("onnx", "digits", "-o", ""), "--output '' is no name of a file; pass one, such as model.onnx"),
+    ],
+)
+def test_a_model_or_recordings_are_not_replaced_by_what_is_made_of_them(words: Any, message: str, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("raise SystemExit(9)")
+    (tmp_path / "in.npz").write_bytes(b"recordings")
+    ran = call(tmp_path, *words)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert (tmp_path / "model.py").read_text() == "raise SystemExit(9)"
+    assert (tmp_path / "in.npz").read_bytes() == b"recordings"
