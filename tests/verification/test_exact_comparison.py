@@ -143,3 +143,19 @@ def test_a_runtime_without_settings_has_no_verdict(tmp_path: Path) -> None:
         verify(path, contract(), INPUTS, runtime=Idle())
     report = verify(path, contract(), INPUTS, runtime=["onnxruntime", Idle()])
     assert [(each.runtime, each.reason[:21]) for each in report.not_run] == [("tampering", "it has no settings to")]
+
+
+def test_what_differs_in_one_setting_stands_where_another_fails(tmp_path: Path) -> None:
+    class Halting(Tampering):
+        settings = (Setting(optimize=False), Setting(optimize=True))
+
+        def load(self, data: bytes, setting: Setting) -> Executor:
+            if setting.optimize:
+                raise ValueError("no optimiser")
+            return super().load(data, setting)
+
+    report = verify(artefact(tmp_path), contract(), INPUTS, runtime=Halting(only("mem")(lambda array: array + 1)))
+    assert report.verdict == "differs"
+    assert [each.reason for each in report.not_run] == ["no optimiser."]
+    with pytest.raises(ArtefactError, match="no verdict in runtime 'tampering': no optimiser"):
+        verify(artefact(tmp_path), contract(), INPUTS, runtime=Halting())
