@@ -9,11 +9,13 @@ from typing import NoReturn
 
 import click
 
+from qleaky._strict_json import printable
 from qleaky.errors import InputError, QleakyError, missing
 
 BAD_INPUT = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
+MOST_CHARACTERS = 4000
 
 
 def run_command(command: click.Command, name: str, *, interrupted: str, no_memory: str) -> NoReturn:
@@ -49,7 +51,7 @@ def run_command(command: click.Command, name: str, *, interrupted: str, no_memor
 def _fail(name: str, error: BaseException) -> NoReturn:
     if "--debug" in sys.argv:
         traceback.print_exception(error.__context__ or error)
-    click.echo(f"{name}: {error}", err=True)
+    click.echo(f"{name}: {printable(str(error), MOST_CHARACTERS)}", err=True)
     sys.exit(BAD_INPUT)
 
 

@@ -530,15 +530,16 @@ class Graph:
 
     def _state(self, found: Arrays, probe: Json, batch: int) -> Array:
         pieces = [np.asarray(found[name]) for name in probe["outputs"]]
-        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
         place = probe["layer"], probe["kind"]
+        if any(piece.shape != pieces[0].shape for piece in pieces):
+            raise NoVerdict(f"the graph gives layer '{shown(place[0])}' another shape in some steps than in others")
+        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
         return codes_of(self._shaped(whole, place, [self.bundle.steps, batch]), self.bundle.floats, probe["offset"])
 
     def _shaped(self, values: Array, place: Place, lead: List[int]) -> Array:
         shape = [*lead, *self.shapes[place]]
-        if values.size != product(shape):
-            layer = shown(place[0])
-            raise NoVerdict(f"the graph gives {values.size} codes of layer '{layer}' where there are {product(shape)}")
+        if values.size != product(shape) or list(values.shape[values.ndim - len(shape) + len(lead) :]) != shape[len(lead) :]:
+            raise NoVerdict(f"the graph gives layer '{shown(place[0])}' the shape {values.shape}, not {tuple(shape)}")
         return values.reshape(shape)
 
     def outputs(self, found: Arrays) -> Arrays:
@@ -575,13 +576,19 @@ def pick(manifest: Json, inputs: Arrays, start: int, stop: int) -> Arrays:
 
 
 def codes_of(values: Array, floats: bool, offset: int = 0) -> Array:
-    """Numbers as int64 codes, plus an offset: integers as they are, floats that are no integers as a code that none is.
+    """Numbers as int64 codes, plus an offset: integers as they are, what is no integer of 64 bits as a code that none is.
 
-    With ``floats`` the codes are the bit patterns of float32: -0.0 is 0.0, and every NaN the same one.
+    With ``floats`` the codes are the bit patterns of float32: -0.0 is 0.0, every NaN the same one, and what is no float32 none.
     """
+    if values.dtype.kind not in "biuf":
+        return np.full(values.shape, NOT_A_CODE)
     if floats:
-        values = np.ascontiguousarray(values, np.float32) + np.float32(0)
-        return np.where(np.isnan(values), np.int64(NOT_A_NUMBER), values.view(np.int32))
+        with np.errstate(over="ignore"):
+            single = np.ascontiguousarray(values, np.float32) + np.float32(0)
+        codes = np.where(np.isnan(single), np.int64(NOT_A_NUMBER), single.view(np.int32))
+        return np.where((single == values) | (np.isnan(single) & np.isnan(values)), codes, NOT_A_CODE)
+    if values.dtype == np.uint64:
+        return np.where(values < np.uint64(1 << 63), values.astype(np.int64) + offset, NOT_A_CODE)
     if values.dtype.kind != "f":
         return values.astype(np.int64) + offset
     exact = (np.abs(values) < 1 << 53) & (values == np.rint(values))
@@ -993,12 +1000,22 @@ def arguments(argv: Optional[List[str]]) -> argparse.Namespace:
     return options
 
 
+def held(bundle: Bundle) -> List[str]:
+    """All files of a bundle."""
+    return ["manifest.json", *bundle.manifest["files"]]
+
+
 def validate(options: argparse.Namespace, progress: Progress) -> int:
     """Check the files, run everything, print the verdicts, and write the report; the exit code."""
     bundle = Bundle(options.bundle)
     if options.nonce is not None and bundle.floats:
         raise BadInput(
             "--nonce is for networks of integers; this one has float32 numbers, whose results the host cannot recompute."
+        )
+    path = options.report or os.path.join(options.bundle, "report.json")
+    if os.path.realpath(path) in {os.path.realpath(os.path.join(options.bundle, n)) for n in held(bundle)}:
+        raise BadInput(
+            f"{shown(path)} is a file of the bundle, which a report would replace: choose another with --report FILE."
         )
     for i, name in enumerate(sorted(bundle.manifest["files"])):
         progress.detail(f"checking file {i + 1} of {len(bundle.manifest['files'])}")
@@ -1024,7 +1041,6 @@ def validate(options: argparse.Namespace, progress: Progress) -> int:
         "runs": runs,
         "peak_memory_bytes": peak_memory(),
     }
-    path = options.report or os.path.join(options.bundle, "report.json")
     write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
     print_verdicts(report, path)
     verdicts = {run["verdict"] for run in runs}

@@ -61,6 +61,10 @@ async function check({ nonce, quick, report: target }) {
     if (process.stdout.isTTY) last = line(`files: ${done} of ${total}`, last);
   });
   if (nonce !== null) checkNonce(nonce, bundle.manifest);
+  const held = ["manifest.json", ...Object.keys(bundle.manifest.files)].map((name) => path.resolve(HERE, "..", name));
+  if (held.includes(path.resolve(target))) {
+    throw new BadInput(`${JSON.stringify(target)} is a file of the bundle, which a report would replace; choose another.`);
+  }
   const ort = await loadRuntime(bundle);
   const { verdict, report } = await validate(bundle, {
     ort,

@@ -167,9 +167,20 @@ function finished({ bundle, artefact }, comparer, drawn, { failure, latency }) {
     nonce: null,
     latency_ms: null,
   };
-  return failure === null
-    ? { ...report, ...judged(bundle.file(artefact.model), comparer, drawn), latency_ms: latency }
-    : report;
+  if (failure === null) {
+    return { ...report, ...judged(bundle.file(artefact.model), comparer, drawn), latency_ms: latency };
+  }
+  // What differed before the failure is no less found.
+  return comparer.differing ? { ...report, ...differed(comparer) } : report;
+}
+
+function differed(comparer) {
+  return {
+    verdict: "differs",
+    numbers_compared: comparer.compared,
+    tensors_differing: comparer.differing,
+    first_divergence: comparer.first.divergence,
+  };
 }
 
 function judged(model, comparer, drawn) {

@@ -10,6 +10,7 @@ import click
 from qleaky._files import write_atomically
 from qleaky.cli._inputs import load_inputs
 from qleaky.cli._onnx import check_export, contract_beside, lowering_options
+from qleaky.cli._outputs import check_outputs, file_of
 from qleaky.cli._terminal import stages
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def bundle(
     from qleaky.bundling import FORMS
     from qleaky.export.web_files import web_files
 
+    check_outputs({"--output": output}, {"MODEL": file_of(model), "--inputs": inputs})
     for form in forms:
         check_export(form, carrier, None)
     check_export("auto", carrier, None)

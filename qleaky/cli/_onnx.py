@@ -10,6 +10,7 @@ import click
 
 from qleaky._files import write_atomically
 from qleaky._share import shared_folder
+from qleaky.cli._outputs import check_outputs, file_of
 from qleaky.cli._terminal import console, stages
 from qleaky.errors import InputError
 
@@ -71,6 +72,7 @@ def onnx(
     MODEL is the name of a network that ships with qleaky, a .qleaky file, or module:callable or file.py:callable, whose code
     runs: the callable returns the torch network, or the network and a sample of what its forward takes.
     """
+    check_outputs({"--output": output}, {"MODEL": file_of(model)})
     check_export(form, carrier, target)
     with stages(3) as advance:
         advance("tracing and lowering")

@@ -11,6 +11,7 @@ import click
 
 from qleaky.cli._bundle import is_bundle, print_device_report
 from qleaky.cli._check import VERDICTS, Wanted, check_file
+from qleaky.cli._outputs import check_outputs
 from qleaky.errors import InputError
 
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
@@ -40,6 +41,8 @@ def verify(artefact: str, network: str | None, report: str | None, nonce: str | 
     ARTEFACT is an ONNX file, or a bundle: with --report a device's report of it is checked, without its graphs run here.
     """
     contract = _contract_of(artefact, network)
+    outputs = {"--json": wanted["json_path"], "--html": wanted["html_path"]}
+    check_outputs(outputs, {"the artefact": artefact, "--network": contract, "--inputs": wanted["inputs"], "--report": report})
     if report is not None:
         return _check_report(artefact, contract, report, nonce, wanted)
     if nonce is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
 
 import msgspec
 import onnx
@@ -11,17 +12,19 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from qleaky.errors import ArtefactError
 
 Probes = dict[tuple[str, str], list[str]]
+Offset = Annotated[int, msgspec.Meta(ge=-(1 << 40), le=1 << 40)]
 
 
 def parse(data: bytes, where: str) -> ModelProto:
     """The model in ``data``, checked.
 
     Raises:
-        ArtefactError: it is no valid ONNX model, or keeps numbers in other files.
+        ArtefactError: it is no valid ONNX model, keeps numbers in other files, or may run for ever.
     """
     try:
         model = onnx.load_model_from_string(data)
         refuse_external_data(model, where)
+        _refuse_endless(model, where)
         onnx.checker.check_model(data, full_check=True)
     except ArtefactError:
         raise
@@ -44,6 +47,20 @@ def refuse_external_data(model: ModelProto, where: str) -> None:
                 f"{where} keeps the numbers of {tensor.name!r} in another file; qleaky's files hold all of theirs. Export it "
                 f"again."
             )
+
+
+def _refuse_endless(model: ModelProto, where: str) -> None:
+    """Refuse loops, and functions, which could double one another: they may run for ever, where no Ctrl-C ends them."""
+    if model.functions:
+        raise ArtefactError(f"{where} defines functions, which no graph of qleaky's does. Export it again.")
+    stack = list(model.graph.node)
+    while stack:
+        node = stack.pop()
+        if node.op_type == "Loop":
+            raise ArtefactError(
+                f"{where} has a loop of unknown length, {node.name!r}, which no graph of qleaky's has. Export it again."
+            )
+        stack.extend(inner for a in node.attribute for body in (a.g, *a.graphs) for inner in body.node)
 
 
 def _all_tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -77,9 +94,9 @@ def metadata(model: ModelProto) -> dict[str, str]:
 
 
 def membrane_offsets(model: ModelProto) -> dict[str, int]:
-    """What membranes lack in a file that carries them moved, by layer."""
+    """What membranes lack in a file that carries them moved, by layer; nothing where one is beyond any code."""
     try:
-        return msgspec.json.decode(metadata(model).get("qleaky.offsets", "{}"), type=dict[str, int])
+        return msgspec.json.decode(metadata(model).get("qleaky.offsets", "{}"), type=dict[str, Offset])
     except msgspec.MsgspecError:
         return {}
 

@@ -153,6 +153,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def _contradictions(self) -> list[str]:
         """What of it cannot be: a certificate is a statement, which its own figures must bear out."""
         found = []
+        comparisons = [run.comparison for run in self.runs]
+        if any(each.compared == 0 for each in (*comparisons, *([] if self.torch is None else [self.torch]))) or not self.runs:
+            found.append("it has no run, or one in which nothing was compared")
+        if any(each.first_divergence is not None and each.mismatches == 0 for each in comparisons):
+            found.append("it has a first divergence where nothing differs")
         ran = "differs" if any(run.comparison.mismatches for run in self.runs) else None
         if (self.artefact_verdict == "differs") != (ran == "differs"):
             found.append(f"its runs do not bear out the artefact's verdict {self.artefact_verdict!r}")

@@ -20,7 +20,7 @@ from qleaky.verification.origin import artefact_reasons, check_origin
 from qleaky.verification.report import Report, report_on
 from qleaky.verification.running import Check, Ran, runs_of
 from qleaky.verification.runtimes.protocol import Runtime
-from qleaky.verification.runtimes.registry import Choice, chosen
+from qleaky.verification.runtimes.registry import Choice, chosen, is_own
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def _runtime_reasons(runtimes: Sequence[Runtime], ran: Ran) -> tuple[str, ...]:
     return tuple(
         f"that runtime {each.name!r} computes every operator as ONNX defines it is measured, not known."
         for each in runtimes
-        if not each.exact and each.name in names
+        if each.name in names and not (each.exact and is_own(each))
     )
 
 

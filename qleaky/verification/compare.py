@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 
 from qleaky.verification.divergence import Divergence as Divergence
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+NUMBERS = "biuf"
+FLOAT_END = 2.0**63
+
 
 class Comparison(msgspec.Struct, frozen=True):
     """What one run was compared on."""
 
-    spikes: int = 0
-    membranes: int = 0
-    outputs: int = 0
-    spike_mismatches: int = 0
-    membrane_mismatches: int = 0
-    output_mismatches: int = 0
+    spikes: Count = 0
+    membranes: Count = 0
+    outputs: Count = 0
+    spike_mismatches: Count = 0
+    membrane_mismatches: Count = 0
+    output_mismatches: Count = 0
     first_divergence: Divergence | None = None
 
     @property
@@ -117,7 +121,30 @@ def compare_outputs(
 
 
 def differences(expected: NDArray[Any], got: NDArray[Any] | None) -> NDArray[np.bool_]:
-    """Where two arrays differ as exact numbers; everywhere if the shapes do."""
-    if got is None or got.shape != expected.shape:
+    """Where two arrays differ as exact numbers; everywhere if the shapes do, or if ``got`` holds no real numbers.
+
+    Nothing is rounded to be compared: 3.7, NaN and infinities equal no integer, and neither does 2**53 + 1 the float 2**53.
+    NaN differs from NaN.
+    """
+    if got is None or got.shape != expected.shape or got.dtype.kind not in NUMBERS:
         return np.ones(expected.shape, np.bool_)
-    return np.asarray(expected != got.astype(np.result_type(expected, got)))
+    if expected.dtype.kind != "f" and got.dtype.kind == "f":
+        return _no_codes(expected, got)
+    if expected.dtype.kind == "f" and got.dtype.kind != "f":
+        return _no_codes(got, expected)
+    return np.asarray(expected != got)
+
+
+def _no_codes(codes: NDArray[Any], numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where floats are not these integers."""
+    whole = (numbers == np.rint(numbers)) & (np.abs(numbers) < FLOAT_END)
+    return np.asarray(~whole | (codes != np.where(whole, numbers, 0).astype(np.int64)))
+
+
+def converted(numbers: NDArray[Any], kind: Any) -> NDArray[Any]:
+    """Numbers in another type, if every one of them is the same number there; else as they are."""
+    if numbers.dtype.kind not in NUMBERS:
+        return numbers
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = numbers.astype(kind)
+    return numbers if differences(found, numbers).any() else found

@@ -110,8 +110,8 @@ def _float(network: FloatNetwork, inputs: Any, module: nn.Module | None) -> Samp
 
 def _one(network: Network, whole: Samples, sample: int) -> Samples:
     count = sample_count(network, whole.codes)
-    if not 0 <= sample < count:
-        raise InputError(f"sample={sample}: the check has {count} samples, numbered from 0 to {count - 1}.")
+    if isinstance(sample, bool | np.bool_) or not isinstance(sample, int | np.integer) or not 0 <= sample < count:
+        raise InputError(f"sample={sample!r}: the check has {count} samples, numbered from 0 to {count - 1}.")
     group = next(group for group in whole.groups if group.first <= sample < group.first + group.count)
     codes = pick(network.inputs, whole.codes, np.array([sample]))
     return Samples(codes, (VectorGroup(group.name, 0, 1),), sample)

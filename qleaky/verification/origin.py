@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 
+from qleaky._strict_json import printable
 from qleaky.errors import ArtefactError, InputError, LoweringError
 from qleaky.export import twin
-from qleaky.export.artefact import Options, emit
+from qleaky.export.artefact import Options, emit, sequences
 from qleaky.integer import FloatNetwork, IntegerNetwork
+from qleaky.verification.runners import decoded
 
 Network = IntegerNetwork | FloatNetwork
 
 
 def check_origin(metadata: dict[str, str], network: Network, where: str) -> None:
-    """Refuse a file that does not name ``network`` as its contract.
+    """Refuse a file that does not name ``network`` as its contract, or says that it runs otherwise.
 
     Raises:
-        ArtefactError: it names another, or none.
+        ArtefactError: it names another, or none, or says that it has other steps, inputs or sequences.
     """
     if "qleaky.digest" not in metadata:
         raise ArtefactError(f"{where} was not exported by qleaky: it names no contract. Pass a file from export_onnx.")
@@ -25,6 +29,19 @@ def check_origin(metadata: dict[str, str], network: Network, where: str) -> None
             f"{where} was exported from another network: it names contract {metadata['qleaky.digest'][:12]}, this one is "
             f"{network.digest[:12]}. Export it again, or pass the network it came from."
         )
+    for key, said, right in _running(metadata, network):
+        if said != right:
+            raise ArtefactError(
+                f"{where} says {printable(f'{key} {said}')}, and the contract that it names {right}. Export it again."
+            )
+
+
+def _running(metadata: dict[str, str], network: Network) -> Iterator[tuple[str, object, object]]:
+    """What a file says of how it is run, which a check goes by, and what the contract says."""
+    yield "num_steps", decoded(metadata, "num_steps", int), network.num_steps
+    times = {name: time for name, (_, time) in decoded(metadata, "inputs", dict[str, tuple[str, str]]).items()}
+    yield "inputs", times, {source.name: source.time for source in network.inputs}
+    yield "sequences", decoded(metadata, "sequences", list[str]), sequences(network)
 
 
 def artefact_reasons(network: Network, model: onnx.ModelProto, where: str) -> tuple[str, ...]:

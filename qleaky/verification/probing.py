@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qleaky.errors import ArtefactError
 from qleaky.export import twin
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.reference import Recording
+from qleaky.verification.compare import converted
 from qleaky.verification.runners import Runner
 
 Arrays = dict[str, NDArray[Any]]
@@ -35,7 +37,7 @@ class ProbedRunner:
     ) -> None:
         self._network = network
         form = twin.metadata(model).get("qleaky.form", "unrolled")
-        self._offsets = twin.membrane_offsets(model)
+        self._offsets = {} if isinstance(network, FloatNetwork) else twin.membrane_offsets(model)
         kinds = {
             lif.name: ("mem", "syn", "spk") if getattr(lif, "synapse", None) else ("mem", "spk") for lif in network.lif_layers
         }
@@ -52,9 +54,18 @@ class ProbedRunner:
         return Recording(arrays["spk"], membranes, {}, arrays["syn"]), found
 
     def _stacked(self, found: Arrays, name: str, kind: str) -> NDArray[Any]:
-        """The steps of one layer, from one output or from one for each step, as numbers of the reference's type."""
-        pieces = [found[output] for output in self._probes[name, kind]]
+        """The steps of one layer, from one output or from one for each step.
+
+        In the reference's type, unless a number would become another there: that is no code, and rounding would hide it.
+        """
+        pieces = [np.asarray(found[output]) for output in self._probes[name, kind]]
         floats = isinstance(self._network, FloatNetwork)
         shape = self._network.shapes[name] if isinstance(self._network, FloatNetwork) else self._network.signals[name].shape
-        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-        return whole.reshape(self._network.num_steps, -1, *shape).astype(np.float32 if floats else np.int64)
+        (first, *others) = shapes = [piece.shape for piece in pieces]
+        if any(each != first for each in others) or first[len(first) - len(shape) :] != tuple(shape):
+            found_shapes = ", ".join(map(str, dict.fromkeys(shapes)))
+            raise ArtefactError(
+                f"the {kind} of layer {name!r} has the shape {found_shapes}, where one ending in {tuple(shape)} is due."
+            )
+        whole = (np.concatenate(pieces) if others else pieces[0]).reshape(self._network.num_steps, -1, *shape)
+        return converted(whole, np.float32 if floats else np.int64)

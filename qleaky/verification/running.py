@@ -53,17 +53,20 @@ def runs_of(check: Check, runtimes: Sequence[Runtime], progress: Callable[[str],
     """The runs of all runtimes, and those that did not run, or not at all settings.
 
     Raises:
-        ArtefactError: the only runtime did not run, or none of several.
+        ArtefactError: the only runtime did not run, or none of several. What differs in a setting before another fails stands.
     """
     runs: list[Run] = []
     failed: list[NotRun] = []
     for runtime in runtimes:
         try:
+            before = len(runs)
             runs.extend(_runs_in(runtime, check, progress))
+            if sum(run.comparison.compared for run in runs[before:]) == 0:
+                raise ArtefactError("it has no settings to run with, so nothing was compared.")
         except MemoryError:
             raise
         except Exception as error:  # a changed graph may give anything, and each runtime has errors of its own
-            if len(runtimes) == 1:
+            if len(runtimes) == 1 and not any(run.comparison.mismatches for run in runs):
                 raise _failure(check.where, runtime, error) from error
             failed.append(NotRun(runtime.name, _sentence(error)))
     if not runs:

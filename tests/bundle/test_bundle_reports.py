@@ -401,3 +401,38 @@ def test_the_kept_schemas_are_those_of_the_code(name: str) -> None:
 def test_a_report_has_the_fields_of_its_schema(honest: Any) -> None:
     assert set(honest) == set(DeviceFile.__struct_fields__)
     assert msgspec.json.decode(msgspec.json.encode(DeviceFile.decode(json.dumps(honest).encode()))) == honest
+
+
+# Reports that contradict themselves
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"numbers_compared": 0}, r"says equal after 0 numbers, but 64 samples have 7,296: it is no honest run"),
+        ({"numbers_compared": 7295}, "says equal after 7,295 numbers"),
+        ({"verdict": "no verdict", "tensors_differing": 1}, "has no verdict, but says what differs: it is no honest run"),
+    ],
+)
+def test_a_run_whose_numbers_do_not_bear_out_its_verdict_is_refused(
+    change: Any, message: str, honest: Any, tmp_path: Path
+) -> None:
+    states, outputs = 5 * (3 * 4 + 2 * 3), 3 + 1 + 5 * 4
+    assert 64 * (states + outputs) == 7296
+    refused(tmp_path, lie(honest, lambda r: r["runs"][0].update(change)), message)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_digests_that_stand_twice_are_refused_whichever_is_right(place: int, honest: Any, tmp_path: Path) -> None:
+    def twice(report: Any) -> None:
+        digests = report["runs"][0]["step_digests"]
+        digests.insert(place % (len(digests) + 1), copy.deepcopy(digests[0]) | {"steps": ["0" * 64] * 5})
+
+    refused(tmp_path, lie(honest, twice), DISHONEST)
+
+
+def test_a_run_of_fewer_samples_is_noted(tmp_path: Path) -> None:
+    _, report = validated(unpacked(tmp_path / "device"), "--nonce", NONCE, "--samples", "1")
+    found = judged(tmp_path, report)
+    assert found.notes[0] == "unrolled (integer) on CPUExecutionProvider: the device ran 1 of the bundle's 64 samples."
+    assert len(found.notes) == 3

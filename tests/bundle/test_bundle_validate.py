@@ -206,7 +206,7 @@ def test_a_graph_that_gives_another_number_of_codes_gives_no_verdict(tmp_path: P
 
     code, report = validated(unpacked(tmp_path, zipped(changed_manifest(files(), swap))))
     assert code == 3
-    assert {run["reason"] for run in report["runs"]} >= {"the graph gives 960 codes of layer 'hidden' where there are 1280"}
+    assert {run["reason"] for run in report["runs"]} >= {"the graph gives layer 'hidden' the shape (5, 64, 3), not (5, 64, 4)"}
 
 
 def test_a_provider_without_nodes_gives_no_verdict_and_one_that_is_missing_neither(tmp_path: Path) -> None:
@@ -518,3 +518,37 @@ def test_it_never_evaluates_or_unpickles() -> None:
         and node.func.attr in ("load", "loads")
         and isinstance(node.func.value, ast.Name)
     } == {"json"}
+
+
+# What only looks like a code
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        (np.array([3.0, 3.7, -0.0, np.nan, np.inf], np.float32), [3, None, 0, None, None]),
+        (np.array([2**64 - 1, 7], np.uint64), [None, 7]),
+        (np.array([True, False]), [1, 0]),
+        (np.array([3 + 4j]), [None]),
+        (np.array(["3"], object), [None]),
+    ],
+)
+def test_what_is_no_integer_is_no_code(values: Any, codes: Any) -> None:
+    found = device().codes_of(values, False)
+    assert [None if code == device().NOT_A_CODE else code for code in found.tolist()] == codes
+
+
+def test_what_is_no_float32_is_no_code_of_a_float_network() -> None:
+    values = np.array([1.0, 0.1, 1e300, np.nan, -0.0])
+    found = device().codes_of(values, True).tolist()
+    assert found == [0x3F800000, device().NOT_A_CODE, device().NOT_A_CODE, 0x7FC00000, 0]
+    assert device().codes_of(np.array(["1.0"], object), True).tolist() == [device().NOT_A_CODE]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "validate.py", "models/scan.onnx", "models/../models/scan.onnx"])
+def test_a_report_never_replaces_a_file_of_the_bundle(name: str, tmp_path: Path, capsys: Any) -> None:
+    folder = unpacked(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert device().main(["--bundle", str(folder), "--quick", "--report", str(folder / name)]) == 2
+    assert "is a file of the bundle, which a report would replace" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

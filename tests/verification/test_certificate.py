@@ -112,9 +112,41 @@ def test_the_old_version_is_refused(tmp_path: Path) -> None:
         Certificate.load(tmp_path / "a.json")
 
 
+NOTHING = {"spikes": 0, "membranes": 0, "outputs": 0}
+PLACE = {
+    "layer": "a",
+    "kind": "spk",
+    "step": 0,
+    "sample": 0,
+    "element": [0],
+    "expected": 1,
+    "got": 0,
+    "history": [],
+    "terms": [],
+}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (NOTHING, "it has no run, or one in which nothing was compared"),
+        ({"first_divergence": PLACE | {"terms_left": 0}}, "it has a first divergence where nothing differs"),
+        ({"spike_mismatches": 5, "output_mismatches": -5}, "Expected `int` >= 0"),
+    ],
+)
+def test_a_certificate_whose_runs_cannot_have_been_is_refused(change: Any, message: str, tmp_path: Path) -> None:
+    report(tmp_path).certificate().save(tmp_path / "a.json")
+    said = json.loads((tmp_path / "a.json").read_text())
+    said["runs"][0]["comparison"] |= change
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    with pytest.raises(ArtefactError, match=message):
+        Certificate.load(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runs": []}, "it has no run, or one in which nothing was compared"),
         ({"verdict": "measured"}, "its verdict 'measured' is not the weaker of its two"),
         ({"artefact_verdict": "differs", "verdict": "differs"}, "its runs do not bear out the artefact's verdict 'differs'"),
         ({"torch_verdict": "differs", "verdict": "differs"}, "its comparison does not bear out torch's verdict 'differs'"),

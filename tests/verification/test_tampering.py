@@ -1,6 +1,7 @@
 """A file that holds anything but what qleaky writes is never proved, and never crashes a check or a runner."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,71 @@ def test_a_step_graph_with_what_is_no_batch_of_numbers(tmp_path: Path) -> None:
 
     with pytest.raises(ArtefactError, match="'spike_count' is no batch of numbers"):
         Runner(changed(tmp_path, change, "step"))
+
+
+# What a check goes by
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("num_steps", "1000000000000", r"says num_steps 1000000000000, and the contract that it names 4\. Export it again"),
+        ("inputs", '{"input":["Q3.4","static"]}', "says inputs {'input': 'static'}, and the contract"),
+        ("inputs", "nonsense", "says inputs {}, and the contract"),
+        ("sequences", '["spike_count"]', r"says sequences \['spike_count'\], and the contract that it names \[\]"),
+    ],
+)
+def test_a_file_that_says_it_runs_otherwise_than_its_contract_is_refused(
+    key: str, value: str, message: str, form: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtefactError, match=message):
+        verify(changed(tmp_path, say(key, value), form), contract(), INPUTS)
+
+
+@pytest.mark.parametrize("form", ["unrolled", "scan"])
+@pytest.mark.parametrize("offset", [1, -1, 1 << 64, 10**40])
+def test_an_offset_that_the_membranes_have_not_differs(offset: int, form: str, tmp_path: Path) -> None:
+    assert verify(changed(tmp_path, say("offsets", f'{{"lif":{offset}}}'), form), contract(), INPUTS).verdict == "differs"
+
+
+def loop(model: ModelProto) -> None:
+    types = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "v": TensorProto.INT64}
+    infos = {name: helper.make_tensor_value_info(name, kind, []) for name, kind in types.items()}
+    outs = [helper.make_tensor_value_info(f"{name}2", types[name], []) for name in ("go", "v")]
+    nodes = [helper.make_node("Identity", [name], [f"{name}2"]) for name in ("go", "v")]
+    body = helper.make_graph(nodes, "body", list(infos.values()), outs)
+    for name, kind, value in (
+        ("trip", TensorProto.INT64, 1 << 60),
+        ("on", TensorProto.BOOL, True),
+        ("v0", TensorProto.INT64, 0),
+    ):
+        model.graph.initializer.append(helper.make_tensor(name, kind, [], [value]))
+    model.graph.node.append(helper.make_node("Loop", ["trip", "on", "v0"], ["end"], "endless", body=body))
+    model.graph.output.append(helper.make_tensor_value_info("end", TensorProto.INT64, []))
+
+
+def nested_loop(model: ModelProto) -> None:
+    loop(model)
+    inner = model.graph.node.pop()
+    branch = helper.make_graph([inner], "branch", [], [model.graph.output.pop()])
+    model.graph.node.append(helper.make_node("If", ["on"], ["end"], then_branch=branch, else_branch=branch))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("change", [loop, nested_loop])
+def test_a_loop_that_may_never_end_is_not_run(change: Change, form: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="has a loop of unknown length, 'endless', which no graph of qleaky's has"):
+        verify(changed(tmp_path, change, form), contract(), INPUTS)
+
+
+def test_functions_that_could_double_one_another_are_not_run(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="defines functions, which no graph of qleaky's does"):
+        verify(changed(tmp_path, define), contract(), INPUTS)
+
+
+@pytest.mark.parametrize("sample", [64, -1, True, 1.5, "3"])
+def test_a_sample_that_there_is_not(sample: Any, tmp_path: Path) -> None:
+    message = re.escape(f"sample={sample!r}: the check has 64 samples, numbered from 0 to 63")
+    with pytest.raises(InputError, match=message):
+        verify(changed(tmp_path, lambda model: None), contract(), sample=sample)

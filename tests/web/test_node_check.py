@@ -227,6 +227,29 @@ def test_a_graph_that_does_not_load_has_no_verdict(node: str, bundle: Path) -> N
     assert "could not run it" in run["reason"]
 
 
+def test_what_differed_before_a_graph_failed_is_not_forgotten(node: str, bundle: Path) -> None:
+    corrupt(bundle, "step", ("probe.onnx",))
+    model = onnx.load(bundle / "models" / "step.onnx")
+    del model.graph.output[0]
+    replace(bundle, "models/step.onnx", model.SerializeToString())
+    ran = check_under_node(node, bundle, "--quick")
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[-1].startswith("differs: ")
+    run = next(run for run in report_of(bundle)["runs"] if run["form"] == "step")
+    assert (run["verdict"], run["latency_ms"], run["step_digests"]) == ("differs", None, [])
+    assert run["tensors_differing"] > 0
+    assert run["first_divergence"]["layer"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "models/scan.onnx", "web/../web/node.mjs"])
+def test_a_report_never_replaces_a_file_of_the_bundle(name: str, node: str, bundle: Path) -> None:
+    before = (bundle / name).read_bytes()
+    ran = check_under_node(node, bundle, "--quick", "--report", str(bundle / name))
+    assert ran.returncode == 2
+    assert "is a file of the bundle, which a report would replace; choose another." in ran.stderr
+    assert (bundle / name).read_bytes() == before
+
+
 def test_a_float_network_is_compared_by_the_bits_of_its_numbers(node: str, package: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(12, 9), qleaky.Leaky(beta=0.9, init_hidden=True))

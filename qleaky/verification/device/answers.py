@@ -63,9 +63,12 @@ class Expected:
     def first_wrong(self, answers: DeviceRun | Answers) -> Spot | None:
         """The first step at which a digest is another: layer or output, kind or "out", and step; None if all are right.
 
-        A digest that is missing, or one of nothing that the network has, is another.
+        A digest that is missing, one of nothing that the network has, or one that stands twice is another.
         """
-        said = {(each.layer, each.kind): each.steps for each in answers.step_digests}
+        said: dict[tuple[str, Kind], tuple[str, ...]] = {}
+        for each in answers.step_digests:
+            if said.setdefault((each.layer, each.kind), each.steps) is not each.steps:
+                return each.layer, each.kind, 0
         wrong = []
         for order, place in enumerate(self.digests):
             steps = self._steps(place, answers.samples)

@@ -101,6 +101,11 @@ def check_report(report: str | os.PathLike[str], bundle: Bundle, network: Networ
     judge = Judge(bundle, golden, drawn, where)
     runs = tuple(_told(judge.run(run), bundle, network, golden) for run in said.runs)
     reasons += _missing(bundle, said)
+    notes += tuple(
+        f"{name_of(run)}: the device ran {run.samples} of the bundle's {bundle.manifest.samples} samples."
+        for run in runs
+        if run.verdict != "no verdict" and run.samples < bundle.manifest.samples
+    )
     return DeviceReport(
         verdict=_verdict(runs, reasons),
         reasons=reasons,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,8 @@ class Judge:
         verdict, reason, first = run.verdict, printable(run.reason, 300), None
         if run.verdict == "equal":
             self._check_equal(run)
+        if run.verdict == "no verdict":
+            self._check_undecided(run)
         if run.verdict == "differs":
             first = self._divergence(run)
         if run.verdict != "no verdict" and (spot := self._nonce(run)) is not None:
@@ -91,6 +94,23 @@ class Judge:
             raise ArtefactError(f"{self.where}: {DISHONEST}{place}.")
         if not run.assigned.get(run.provider):
             raise ArtefactError(f"{self.where}: {name_of(run)} says equal, but no node of the graph ran there.")
+        if run.numbers_compared < (least := self._least(run.samples)):
+            raise ArtefactError(
+                f"{self.where}: {name_of(run)} says equal after {run.numbers_compared:,} numbers, but {run.samples} samples "
+                f"have {least:,}: it is no honest run."
+            )
+
+    def _least(self, samples: int) -> int:
+        """How many numbers so many samples have: every state and output of every step."""
+        manifest = self.bundle.manifest
+        steps = manifest.network.num_steps
+        states = sum(steps * math.prod(entry.shape) for entry in manifest.states)
+        return samples * (states + sum((steps if e.over_time else 1) * math.prod(e.shape) for e in manifest.outputs))
+
+    def _check_undecided(self, run: DeviceRun) -> None:
+        """What has no verdict has found no difference: one that it found would be its verdict."""
+        if run.tensors_differing or run.first_divergence is not None:
+            raise ArtefactError(f"{self.where}: {name_of(run)} has no verdict, but says what differs: it is no honest run.")
 
     def _divergence(self, run: DeviceRun) -> Divergence | None:
         place = run.first_divergence

@@ -39,7 +39,7 @@ class Runtime(ABC):
         settings: the ways in which a check runs it.
         forms: the graph forms that it can run.
         exact: its operators are known to compute what ONNX defines, which the theorem behind "proved" presupposes; else
-            what it computes is measured.
+            what it computes is measured. Of plug-ins it is measured whatever they say.
     """
 
     name: str

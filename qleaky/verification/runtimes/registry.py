@@ -65,7 +65,7 @@ def chosen(choice: Choice | Sequence[Choice]) -> tuple[Runtime, ...]:
     """The runtimes that an argument ``runtime`` names: one, several, or "all" that are installed; none of them twice.
 
     Raises:
-        InputError: no name at all, an unknown one, or what is neither name nor Runtime.
+        InputError: no name at all, an unknown one, what is neither name nor Runtime, or a Runtime with another one's name.
         MissingDependencyError: a package is not installed.
     """
     choices = [choice] if isinstance(choice, str | Runtime) else list(choice) if isinstance(choice, Sequence) else [choice]
@@ -76,8 +76,27 @@ def chosen(choice: Choice | Sequence[Choice]) -> tuple[Runtime, ...]:
         if not isinstance(each, str | Runtime):
             raise InputError(f"runtime={each!r} is neither a name nor a Runtime. Choose one of {', '.join((*names(), ALL))}.")
         for made in installed() if each == ALL else [runtime(each) if isinstance(each, str) else each]:
-            found.setdefault(made.name, made)
+            _check_name(made, found.setdefault(made.name, made))
     return tuple(found.values())
+
+
+def is_own(runtime: Runtime) -> bool:
+    """Whether a runtime is one of qleaky's: what others say of themselves is no ground for a proof."""
+    return type(runtime) in OWN.values()
+
+
+def _check_name(made: Runtime, first: Runtime) -> None:
+    """Refuse a runtime under whose name another would be believed to have run.
+
+    Raises:
+        InputError: it bears the name of one of qleaky's, or of another one that was chosen.
+    """
+    owned = made.name in OWN or made.name.startswith(f"{PREFIX}:")
+    if type(made) is not type(first) or (owned and not is_own(made)):
+        raise InputError(
+            f"{type(made).__module__}.{type(made).__qualname__} bears the name {made.name!r}, which is another runtime's. Give "
+            f"it a name of its own."
+        )
 
 
 def _plugins() -> dict[str, EntryPoint]:
