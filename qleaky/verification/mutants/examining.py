@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from qleaky.reference import Recording, run
 from qleaky.verification.compare import Comparison, compare_outputs, compare_recordings
 from qleaky.verification.mutants.catalogue import Mutant, mutants
 from qleaky.verification.probing import ProbedRunner
+from qleaky.verification.runners import Runner
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Examination:
         return str(compared.first_divergence) if compared.mismatches else None
 
     def _compared(self, data: bytes) -> Comparison:
-        states, found = ProbedRunner(twin.parse(data, "the mutant"), self.network, optimize=False).record(self.codes)
+        states, found = ProbedRunner(twin.parse(data, "the mutant"), self.network, functools.partial(Runner, optimize=False)).record(self.codes)
         compared = compare_recordings(self.recording, states)
         return compared + compare_outputs(self._outputs, found, 0, sequences(self.network))
 
