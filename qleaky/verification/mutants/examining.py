@@ -63,7 +63,8 @@ class Examination:
         return str(compared.first_divergence) if compared.mismatches else None
 
     def _compared(self, data: bytes) -> Comparison:
-        states, found = ProbedRunner(twin.parse(data, "the mutant"), self.network, functools.partial(Runner, optimize=False)).record(self.codes)
+        probed = ProbedRunner(twin.parse(data, "the mutant"), self.network, functools.partial(Runner, optimize=False))
+        states, found = probed.record(self.codes)
         compared = compare_recordings(self.recording, states)
         return compared + compare_outputs(self._outputs, found, 0, sequences(self.network))
 
