@@ -43,11 +43,20 @@ def statements(report: Report, floats: bool) -> Iterator[Statement]:
     """What is said of the artefact, and of the torch network if that was compared."""
     total = sum((run.comparison for run in report.runs), Comparison())
     against = "what torch computed" if floats else "the contract"
-    grounds = [*_grounds(report.artefact_verdict, total), *([FLOATS] if floats and total.mismatches else [])]
+    grounds = [*_grounds(report.artefact_verdict, total), *_by_runtime(report)]
+    grounds += [FLOATS] if floats and total.mismatches else []
     yield Statement(f"The artefact computes {against}", report.artefact_verdict, tuple(grounds))
     if report.torch is not None and report.torch_verdict is not None:
         claim = "The torch network computes the contract"
         yield Statement(claim, report.torch_verdict, tuple(_grounds(report.torch_verdict, report.torch)))
+
+
+def _by_runtime(report: Report) -> Iterator[str]:
+    """Of several runtimes, which it is that differ: the others say that the file is not at fault."""
+    found = {visible(name): each.mismatches for name, each in report.by_runtime.items()}
+    differing, equal = ([name for name, count in found.items() if bool(count) is wrong] for wrong in (True, False))
+    if differing and equal:
+        yield f"In {listed(differing)} numbers differ, in {listed(equal)} none does."
 
 
 def _grounds(verdict: str, comparison: Comparison) -> Iterator[str]:

@@ -119,7 +119,7 @@ def _check_assigned(runtime: Runtime, assigned: dict[str, int] | None) -> None:
     provider = getattr(runtime, "provider", None)
     if assigned is not None and provider is not None and not assigned.get(provider):
         ran = ", ".join(f"{count} by {name}" for name, count in assigned.items()) or "none by any"
-        raise ArtefactError(f"none of the graph's nodes was computed by {provider} ({ran}), so there is no verdict on it.")
+        raise ArtefactError(f"none of the graph's nodes was computed by {provider} ({ran}).")
 
 
 def batches(samples: int, batch: int) -> Iterator[NDArray[np.intp]]:

@@ -190,6 +190,18 @@ def with_comparison(check: Check, comparison: Comparison, **changes: Any) -> Any
     return msgspec.structs.replace(check.report, runs=runs, **changes)
 
 
+def test_of_several_runtimes_those_that_differ_are_told_from_those_that_do_not(checks: dict[str, Check]) -> None:
+    check = checks["differs"]
+    wrong, right = Comparison(spikes=9, spike_mismatches=2), Comparison(spikes=9)
+    first, *_ = check.report.runs
+    comparisons = {"onnxruntime": right, "openvino": wrong, "tract": right}
+    runs = tuple(msgspec.structs.replace(first, runtime=name, comparison=each) for name, each in comparisons.items())
+    report = msgspec.structs.replace(check.report, runs=runs)
+    words = Reader(Check(check.network, report, check.evidence).page()).words
+    assert "In openvino numbers differ, in onnxruntime and tract none does." in words
+    assert "numbers differ, in" not in Reader(check.page()).words
+
+
 @pytest.mark.parametrize(("mismatches", "verdict"), [(0, "measured"), (3, "differs")])
 def test_a_float_network_is_promised_nothing(mismatches: int, verdict: Any, checks: dict[str, Check]) -> None:
     check = checks["float"]
