@@ -100,7 +100,7 @@ def test_the_version() -> None:
     ("arguments", "message"),
     [
         (["deploy"], "No such command 'deploy'"),
-        (["verify", "model.onnx"], "Missing option '--network'"),
+        (["verify", "model.onnx"], "there is no model.qleaky beside it; pass its contract, --network FILE.qleaky"),
         (["verify"], "Missing argument 'ARTEFACT'"),
         (["verify", "model.onnx", "--network", "model.qleaky", "--sample", "-1"], "-1 is not in the range x>=0"),
         (["demo", "--epochs", "0"], "0 is not in the range x>=1"),
@@ -192,6 +192,12 @@ def test_an_artefact_of_the_demo_is_proved(demo: tuple[Path, Any], tmp_path: Pat
     certificate = Certificate.load(tmp_path / "certificate.json")
     assert (certificate.samples, certificate.vectors[0].name, certificate.vectors[0].count) == (134, "given", 70)
     assert check(demo[0]).returncode == 0
+
+
+def test_the_contract_beside_an_artefact_is_taken_without_a_word(demo: tuple[Path, Any]) -> None:
+    ran = call("verify", demo[0] / "model.onnx")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("proved: ")
 
 
 def test_a_changed_artefact_differs(copied: Path) -> None:

@@ -19,7 +19,7 @@ EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
 
 @click.command()
 @click.argument("artefact", type=click.Path())
-@click.option("--network", type=click.Path(), help="Its .qleaky file; of a bundle the one beside it.", metavar="FILE")
+@click.option("--network", type=click.Path(), help="Its contract; the .qleaky file beside it if not given.", metavar="FILE")
 @click.option("--inputs", type=click.Path(), help=".npz with an array 'inputs', to run before the vectors.", metavar="FILE")
 @click.option("--sample", type=click.IntRange(min=0), help="Run this sample alone, and tell all steps.", metavar="S")
 @click.option(
@@ -53,14 +53,15 @@ def verify(artefact: str, network: str | None, report: str | None, nonce: str | 
 
 
 def _contract_of(artefact: str, network: str | None) -> str:
-    """The contract's file: the one given, or of a bundle the one beside it.
+    """The contract's file: the one given, or the one beside the artefact, where `onnx` and `bundle` write it.
 
     Raises:
-        MissingParameter: neither.
+        InputError: neither.
     """
-    if network is None and not is_bundle(artefact):
-        raise click.MissingParameter(param_type="option", param_hint="'--network'")
-    return network or str(Path(artefact).with_suffix(".qleaky"))
+    beside = Path(artefact).with_suffix(".qleaky")
+    if network is None and not beside.exists():
+        raise InputError(f"{artefact}: there is no {beside.name} beside it; pass its contract, --network FILE.qleaky.")
+    return network or str(beside)
 
 
 def _check_report(path: str, network: str, report: str, nonce: str | None, wanted: dict[str, Any]) -> int:

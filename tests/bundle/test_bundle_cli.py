@@ -147,7 +147,7 @@ def test_the_host_runs_no_script_of_a_bundle(folder: Path) -> None:
         (("net.zip", "--report", "r.json", "--runtime", "tract"), "--runtime: with --report nothing runs here"),
         (("net.zip", "--report", "r.json", "--html", "a.html"), "--html: with --report nothing runs here"),
         (("net.zip", "--report", "none.json"), "Cannot read report"),
-        (("none.zip",), "Cannot read bundle"),
+        (("none.zip",), "there is no none.qleaky beside it"),
         (("net.zip", "--network", "none.qleaky"), "Cannot read .qleaky file"),
         (
             ("net.onnx", "--network", "net.qleaky", "--report", "r.json"),
