@@ -14,6 +14,8 @@ from typing import Any
 
 import z3
 
+EXACT = 1 << 24
+
 
 class NoProofError(Exception):
     """The graph has something here that no formula is made of."""
@@ -27,6 +29,11 @@ class Number:
     low: int
     high: int
     bits: int = 0
+
+    def __post_init__(self) -> None:
+        """Within what int32 and float32 both hold exactly, so that graphs compute what formulas say."""
+        if max(-self.low, self.high) > EXACT:
+            raise NoProofError(f"{self.low} to {self.high} may leave what float32 holds")
 
     def at(self, bits: int) -> Number:
         """The same number in a finer unit."""
