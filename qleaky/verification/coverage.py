@@ -13,8 +13,8 @@ from qleaky.dynamics import resets_early, resets_late
 from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.float_network import FloatLIF
 from qleaky.reference import Recording
-from qleaky.verification.observing import EVENTS, Observer, bounds
-from qleaky.verification.places import Place
+from qleaky.verification.vectors.observing import EVENTS, Observer, bounds
+from qleaky.verification.vectors.places import Place
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Bools = NDArray[np.bool_]

@@ -17,10 +17,10 @@ from qleaky.verification.certificate import Run
 from qleaky.verification.compare import Comparison
 from qleaky.verification.divergence import Divergence, HistoryStep, Number, Term, worded
 from qleaky.verification.expected import Codes, Network, sample_count
-from qleaky.verification.influence import addends
 from qleaky.verification.probing import ProbedRunner
 from qleaky.verification.running import Check, loaded
 from qleaky.verification.runtimes.protocol import Runtime, Setting
+from qleaky.verification.vectors.influence import addends
 
 STEPS = 8
 TERMS = 8

@@ -12,7 +12,7 @@ from qleaky.integer import LIF, FloatInput, FloatLIF, FloatNetwork, Golden, Inpu
 from qleaky.reference import Recording, lif_step
 from qleaky.reference.scalar import synapse_step
 from qleaky.verification.coverage import Approach, LayerCoverage, coverage, recorded_coverage
-from qleaky.verification.observing import CHAIN, Observer, bounds
+from qleaky.verification.vectors.observing import CHAIN, Observer, bounds
 
 T, SAMPLES, NEURONS = 9, 6, 5
 RNG = np.random.default_rng(3)
@@ -163,7 +163,7 @@ def test_decay_and_step_are_the_integers_of_one_step_written_out() -> None:
 
 def test_samples_in_pieces_count_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = coverage(network(), {"input": CODES})
-    monkeypatch.setattr("qleaky.verification.observing.PIECE_NUMBERS", 1)
+    monkeypatch.setattr("qleaky.verification.vectors.observing.PIECE_NUMBERS", 1)
     assert coverage(network(), {"input": CODES}) == whole
 
 

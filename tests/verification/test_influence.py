@@ -22,7 +22,7 @@ from qleaky.integer import (
     Transpose,
 )
 from qleaky.reference import Stepper
-from qleaky.verification.influence import addends, influence, linear_fronts
+from qleaky.verification.vectors.influence import addends, influence, linear_fronts
 
 RNG = np.random.default_rng(0)
 

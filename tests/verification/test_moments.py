@@ -10,9 +10,9 @@ from qleaky import IntegerNetwork, QFormat, run
 from qleaky.dynamics import Compare
 from qleaky.fixed import Rounding, round_shift
 from qleaky.integer import LIF, Input, Linear, Readout
-from qleaky.verification.moments import MOMENTS, elsewhere
-from qleaky.verification.observing import Observer
 from qleaky.verification.vectors import vectors
+from qleaky.verification.vectors.moments import MOMENTS, elsewhere
+from qleaky.verification.vectors.observing import Observer
 
 BYTES, STATE, SHIFT = QFormat(8, 0), QFormat(6, 0), 4
 

@@ -15,8 +15,8 @@ from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import Overflow, Rounding
 from qleaky.integer import LIF, Add, Conv, Delay, Input, Linear, Readout, Reshape, Synapse
 from qleaky.verification.coverage import coverage
-from qleaky.verification.search import Pool
 from qleaky.verification.vectors import Vectors, vectors
+from qleaky.verification.vectors.search import Pool
 
 SPIKES = QFormat(1, 0, signed=False)
 NARROW = QFormat(8, 6, narrow=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qleaky.verification.observing import EVENTS, Observation
-from qleaky.verification.places import Place
+from qleaky.verification.vectors.observing import EVENTS, Observation
+from qleaky.verification.vectors.places import Place
 
 SCALE, ROWS = 1 << 20, 256
 Indices = NDArray[np.intp]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from qleaky.errors import InputError
 from qleaky.integer import IntegerNetwork
-from qleaky.verification.candidates import picked
-from qleaky.verification.cover import Cover
-from qleaky.verification.observing import EVENTS
-from qleaky.verification.search import Pool, searched
+from qleaky.verification.vectors.candidates import picked
+from qleaky.verification.vectors.cover import Cover
+from qleaky.verification.vectors.observing import EVENTS
+from qleaky.verification.vectors.search import Pool, searched
 
 GroupName = Literal[
     "all_spikes",

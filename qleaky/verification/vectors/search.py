@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.integer import Conv, IntegerNetwork, Linear
-from qleaky.verification import candidates as make
-from qleaky.verification.influence import linear_fronts
-from qleaky.verification.moments import elsewhere
-from qleaky.verification.observing import FAR, Observation, Observer
-from qleaky.verification.places import Place
-from qleaky.verification.targets import AIMS, ThresholdSearch
+from qleaky.verification.vectors import candidates as make
+from qleaky.verification.vectors.influence import linear_fronts
+from qleaky.verification.vectors.moments import elsewhere
+from qleaky.verification.vectors.observing import FAR, Observation, Observer
+from qleaky.verification.vectors.places import Place
+from qleaky.verification.vectors.targets import AIMS, ThresholdSearch
 
 EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64

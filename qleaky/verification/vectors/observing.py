@@ -16,8 +16,8 @@ from qleaky.integer.graph import samples as pick
 from qleaky.integer.lif import Synapse
 from qleaky.reference.arrays import Charge
 from qleaky.reference.stepper import Stepper, Values
-from qleaky.verification.moments import MOMENTS, Classes, Exercise, Moments
-from qleaky.verification.places import places
+from qleaky.verification.vectors.moments import MOMENTS, Classes, Exercise, Moments
+from qleaky.verification.vectors.places import places
 
 EVENTS = ("fired", "reset", "chain", "threshold", "above", "low", "high", "tie", "other_tie", "under", "other_under", "over")
 CHAIN = 4
@@ -40,7 +40,7 @@ class Observation:
             one that they round alike, but not where a graph carries membranes moved by an odd number; "under", "other_under":
             the least more in the sum would have rounded to another code than the even, or odd, one; "over": the least less
             would have. These five inside the format, where saturation hides nothing.
-        goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.moments`.
+        goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.vectors.moments`.
         gaps: by how much the largest number of a readout that chooses a class led the next, int64 (samples, readouts).
         closest: the least distance of the compared membrane from the threshold, int32.
         reached: by layer and bound ("accumulate", "decay", "step", also behind "synapse."), the largest integer, (samples,).

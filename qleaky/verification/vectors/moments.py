@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qleaky.integer import LIF, IntegerNetwork, Linear
 from qleaky.integer.layers import Readout
-from qleaky.verification.places import Place
+from qleaky.verification.vectors.places import Place
 
 MOMENTS = ("threshold", "above", "low", "high", "tie", "other_tie", "under", "other_under", "over")
 STEPS, PAIRS = 64, 1 << 14

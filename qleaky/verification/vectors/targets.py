@@ -10,8 +10,8 @@ from qleaky.integer import LIF, IntegerNetwork
 from qleaky.integer.lif import Synapse
 from qleaky.reference.arrays import Charge, lif_step
 from qleaky.reference.stepper import Stepper
-from qleaky.verification.candidates import Batch, Inputs
-from qleaky.verification.influence import influence
+from qleaky.verification.vectors.candidates import Batch, Inputs
+from qleaky.verification.vectors.influence import influence
 
 Ints = NDArray[np.int64]
 WEIGHTS, PAIRED, MOST_STEPS = 128, 96, 64

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qleaky.integer import Conv, Input, IntegerNetwork, Linear
 from qleaky.integer.signals import Signal
-from qleaky.verification.influence import influence, linear_fronts, one_hot
+from qleaky.verification.vectors.influence import influence, linear_fronts, one_hot
 
 Codes = NDArray[Any]
 Batch = dict[str, Codes]
