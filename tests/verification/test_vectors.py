@@ -14,9 +14,12 @@ from qleaky.dynamics import Compare, MulShift, ResetMechanism, ResetTiming
 from qleaky.errors import InputError, LoweringError
 from qleaky.fixed import Overflow, Rounding
 from qleaky.integer import LIF, Add, Conv, Delay, Input, Linear, Readout, Reshape, Synapse
+from qleaky.model_reference import HowToLower, load_model
 from qleaky.verification.coverage import coverage
 from qleaky.verification.vectors import Vectors, vectors
+from qleaky.verification.vectors.candidates import Inputs
 from qleaky.verification.vectors.search import Pool
+from qleaky.verification.vectors.textures import patched, stretched, textured
 
 SPIKES = QFormat(1, 0, signed=False)
 NARROW = QFormat(8, 6, narrow=True)
@@ -98,7 +101,7 @@ def test_the_same_call_gives_the_same_vectors_and_another_seed_others(name: str)
 
 
 def test_vectors_are_the_same_on_every_machine() -> None:
-    assert digest(vectors(branching(), samples=16)) == "ff9056fc99ead2ade3e426a9413a83abf2db779937ab72b61eed648ec95294c9"
+    assert digest(vectors(branching(), samples=16)) == "ae71dc405aaf639f237b4fd38a5b7dd7a0fad2e692607583b56c832985953b39"
 
 
 def group(made: Vectors, name: str) -> NDArray[Any]:
@@ -222,6 +225,57 @@ def test_an_accumulator_that_is_a_bit_too_narrow_is_caught(fmt: QFormat) -> None
         return int(np.abs(codes.astype(int) @ layer.weight.T.astype(int)).max())
 
     assert largest(vectors(network).codes["input"]) > 1.5 * largest(random_codes(network))
+
+
+# Images
+
+
+def test_every_class_of_a_convolutional_network_fires() -> None:
+    pytest.importorskip("torch")
+    network = load_model("fashion-mnist-conv", HowToLower())
+    assert isinstance(network, IntegerNetwork)
+    last = network.lif_layers[-1].name
+    assert run(network, vectors(network).codes).spikes[last].any(axis=(0, 1)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 17), (2, 31)])
+def test_a_texture_has_few_cells_or_lines_between_them_at_all_brightnesses(shape: tuple[int, ...]) -> None:
+    made = textured(Inputs((Input(shape, QFormat(6, 3), "static"),), 5), 80, np.random.Generator(np.random.PCG64(2)))["input"]
+    assert (made.shape, made.dtype) == ((80, 1, *shape), np.int8)
+    assert -32 <= made.min() < -25
+    assert 25 < made.max() <= 31
+    edges = (np.diff(made.astype(int), axis=-1) != 0).any(axis=tuple(range(1, made.ndim - 1))).sum(axis=-1)
+    assert 20 < (edges <= 3 + 2).sum() < 80  # those between four cells, and those of a rectangle; the others are smooth
+
+
+def test_a_texture_stands_still_or_moves_by_an_element_at_every_step() -> None:
+    made = textured(Inputs((Input((2, 9, 7), QFormat(6, 3)),), 5), 40, np.random.Generator(np.random.PCG64(2)))["input"]
+    still = [all(np.array_equal(sample[t], sample[0]) for t in range(5)) for sample in made]
+    moved = [all(np.array_equal(sample[t], np.roll(sample[0], t, axis=-1)) for t in range(5)) for sample in made]
+    assert all(one or other for one, other in zip(still, moved, strict=True))
+    assert 5 < sum(still) < 40
+
+
+def test_a_line_between_two_cells_is_drawn_in_integers() -> None:
+    assert stretched(np.array([[0, 10, -10]]), 1, 9, smooth=True).tolist() == [[0, 2, 5, 7, 10, 5, 0, -5, -10]]
+    assert stretched(np.array([[1, 2]]), 1, 5, smooth=False).tolist() == [[1, 1, 1, 2, 2]]
+
+
+def test_inputs_without_spatial_axes_get_no_textures() -> None:
+    draw = np.random.Generator(np.random.PCG64(0))
+    for shape in ((64,), (3, 2, 2)):
+        assert len(textured(Inputs((Input(shape, NARROW),), 4), 7, draw)["input"]) == 0
+
+
+def test_a_patched_child_has_another_rectangle() -> None:
+    inputs = Inputs((Input((1, 8, 8), NARROW, "static"),), 4)
+    batch = {"input": np.stack([np.full((1, 1, 8, 8), code, np.int8) for code in (5, 9)])}
+    children = patched(inputs, batch, np.zeros(40, np.intp), np.random.Generator(np.random.PCG64(1)))["input"]
+    for child in children[:, 0, 0]:
+        rows, columns = np.nonzero(child != 5)
+        assert ((child != 5)[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]).all() if len(rows) else True
+    assert (children != 5).any(axis=(1, 2, 3, 4)).sum() > 20
+    assert (batch["input"][0] == 5).all()
 
 
 # Effort and misuse

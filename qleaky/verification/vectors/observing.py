@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ class Observation:
             the least more in the sum would have rounded to another code than the even, or odd, one; "over": the least less
             would have. These five inside the format, where saturation hides nothing.
         goals: what else is worth having, each by name (samples, any number): see :mod:`qleaky.verification.vectors.moments`.
+        pushed: the last layer's rounded sums, added up over the steps, int64 (samples, neurons of that layer).
         gaps: by how much the largest number of a readout that chooses a class led the next, int64 (samples, readouts).
         closest: the least distance of the compared membrane from the threshold, int32.
         reached: by layer and bound ("accumulate", "decay", "step", also behind "synapse."), the largest integer, (samples,).
@@ -51,6 +53,7 @@ class Observation:
     reached: dict[Bound, NDArray[Any]]
     goals: dict[str, Bools]
     gaps: NDArray[np.int64]
+    pushed: NDArray[np.int64]
 
     def joined(self, other: Observation) -> Observation:
         """The samples of both."""
@@ -60,6 +63,7 @@ class Observation:
             {bound: np.concatenate([found, other.reached[bound]]) for bound, found in self.reached.items()},
             {name: np.concatenate([found, other.goals[name]]) for name, found in self.goals.items()},
             np.concatenate([self.gaps, other.gaps]),
+            np.concatenate([self.pushed, other.pushed]),
         )
 
 
@@ -87,6 +91,7 @@ class Observer:
         self.network = network
         self._stepper = Stepper(network, self)
         self.places = {(place.layer, place.kind): place for place in places(network)}
+        self.last = self.places[network.lif_layers[-1].name, "mem"]
         self.neurons = max(place.span.stop for place in self.places.values())
         self._thetas = {
             lif.name: np.broadcast_to(lif.theta.astype(np.int64), network.signals[lif.name].shape).reshape(-1)
@@ -119,7 +124,7 @@ class Observer:
         static = {source.name for source in network.inputs if source.time == "static"}
         first = network.inputs[0].name
         batch = codes[first].shape[0 if first in static else 1]
-        self._run = _Run(batch, self.neurons, self._bounds)
+        self._run = _Run(batch, self.neurons, self._bounds, math.prod(self.last.shape))
         moments, weights, classes = Moments(network, self.places, batch), Exercise(network, batch), Classes(network, batch)
         self._last = False
         still = stepper.still(stepper.integers({name: array for name, array in codes.items() if name in static}))
@@ -155,6 +160,8 @@ class Observer:
             run.happened("over", span, inside & less)
         if isinstance(part, LIF):
             self._compared(part, kept)
+            if layer == self.last.layer:
+                run.pushed += rounded
         prefix = "" if isinstance(part, LIF) else "synapse."
         run.reach((layer, f"{prefix}step"), charge.total, _half(charge.extra, part.rounding))
         run.reach((layer, f"{prefix}decay"), charge.decayed, 0)
@@ -185,12 +192,13 @@ class Observer:
 class _Run:
     """What one piece of samples has met so far."""
 
-    def __init__(self, batch: int, neurons: int, bounds: tuple[Bound, ...]) -> None:
+    def __init__(self, batch: int, neurons: int, bounds: tuple[Bound, ...], last: int) -> None:
         shape = (batch, neurons)
         self.events = {name: np.zeros(shape, np.bool_) for name in EVENTS}
         self.now = {name: np.zeros(shape, np.bool_) for name in MOMENTS}
         self.closest = np.full(shape, FAR, np.int32)
         self.chain, self.longest = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        self.pushed = np.zeros((batch, last), np.int64)
         self.reached = {bound: np.zeros(batch, np.int64) for bound in bounds}
 
     def reach(self, bound: Bound, values: NDArray[Any], half: int) -> None:
@@ -214,7 +222,7 @@ class _Run:
     def observation(self, chain: int, goals: dict[str, Bools], gaps: NDArray[np.int64]) -> Observation:
         self.events["fired"] = self.longest > 0
         self.events["chain"] = self.longest >= chain
-        return Observation(self.events, self.closest, self.reached, goals, gaps)
+        return Observation(self.events, self.closest, self.reached, goals, gaps, self.pushed)
 
 
 def _distance(layer: LIF, kept: NDArray[Any], theta: NDArray[np.int64]) -> NDArray[Any]:

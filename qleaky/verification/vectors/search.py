@@ -15,9 +15,11 @@ from qleaky.verification.vectors.moments import elsewhere
 from qleaky.verification.vectors.observing import FAR, Observation, Observer
 from qleaky.verification.vectors.places import Place
 from qleaky.verification.vectors.targets import AIMS, ThresholdSearch
+from qleaky.verification.vectors.textures import patched, textured
 
 EFFORT, BYTES, NEURONS = 6_000_000_000, 1 << 27, 1 << 22
 POOL, ROUNDS, WORK = 4, 6, 64
+GENERATIONS, PARENTS = 6, 2
 MOST = 1 << 16  # inputs that are all taken
 LARGE_POOL, CHEAP = 16, 64  # of networks that cost next to nothing
 Indices = NDArray[np.intp]
@@ -28,6 +30,7 @@ def searched(network: IntegerNetwork, samples: int, seed: int) -> Pool:
     pool = Pool(network, samples, seed)
     pool.populate()
     pool.aim()
+    pool.climb()
     if not pool.take_every_input():
         for _ in range(pool.rounds):
             pool.improve()
@@ -50,7 +53,7 @@ class Pool:
         self.families: dict[str, Indices] = {}
 
     def populate(self) -> None:
-        """The first candidates: fixed ones, witnesses, patterns in time, random ones."""
+        """The first candidates: fixed ones, witnesses, textures, patterns in time, random ones."""
         most, fronts = max(self.samples // 4, 1), make.first_weighted(self.network)
         deeper = [layer.name for layer in self.network.layers if isinstance(layer, Linear | Conv) and layer.name not in fronts]
         parts = {
@@ -60,10 +63,11 @@ class Pool:
             "deeper": make.worst_cases(self.network, self.inputs, max(most // 2, 2), deeper),
             "mixed": make.mixed(self.network, self.inputs, most, self.draw),
         }
+        parts["textured"] = textured(self.inputs, most * min(2, 1 + self.rounds), self.draw)
         left = max(self.size - sum(map(_count, parts.values())), self.samples // 2)
         parts["random"] = make.random(self.inputs, (left + 1) // 2, self.draw)
         patterns = make.joined(
-            parts["witness"], parts["deeper"], parts["mixed"], parts["random"], parts["all_spikes"], parts["all_lowest"]
+            *(parts[name] for name in ("witness", "deeper", "mixed", "random", "textured", "all_spikes", "all_lowest"))
         )
         parts["timed"] = make.in_time(self.inputs, patterns, left // 2, self.draw)
         self._add(parts)
@@ -104,6 +108,16 @@ class Pool:
         ]
         parents = np.resize(np.concatenate(goals), count)
         self._add({"mutated": make.mutated(self.inputs, self.batch, parents, self.draw)})
+
+    def climb(self) -> None:
+        """Generations of patched candidates, toward neurons of the last layer that never fired; where textures are."""
+        for _ in range(GENERATIONS if self.rounds and self.families["textured"].size else 0):
+            never = ~self.found.events["fired"][:, self.observer.last.span].any(axis=0)
+            if not never.any():
+                return
+            furthest = (-self.found.pushed[:, never]).argsort(axis=0, kind="stable")[:PARENTS].ravel()
+            parents = np.resize(furthest, max(self.samples // 4, 1))
+            self._add({"mutated": patched(self.inputs, self.batch, parents, self.draw)})
 
     @property
     def found(self) -> Observation:
