@@ -60,6 +60,15 @@ def test_an_honest_run_of_a_proved_network_is_proved(honest: Any, tmp_path: Path
     assert found.compared == sum(run["numbers_compared"] for run in honest["runs"])
 
 
+def test_a_provider_that_is_not_known_to_be_exact_is_measured(honest: Any, tmp_path: Path) -> None:
+    def elsewhere(report: Any) -> None:
+        report["runs"][1]["assigned"] = {"CPUExecutionProvider": 3, "CUDAExecutionProvider": 40, "CoreMLExecutionProvider": 0}
+
+    found = judged(tmp_path, lie(honest, elsewhere))
+    assert found.verdict == "measured"
+    assert found.reasons == ("that CUDAExecutionProvider computes every operator as ONNX defines it is measured, not known.",)
+
+
 def test_what_was_found_is_written_as_json(honest: Any, tmp_path: Path) -> None:
     judged(tmp_path, honest).save(tmp_path / "found.json")
     held = json.loads((tmp_path / "found.json").read_bytes())

@@ -21,6 +21,7 @@ from qleaky.verification.device.report_file import DeviceFile
 from qleaky.verification.device.run_judge import Judge, RunCheck, name_of
 from qleaky.verification.history import tell
 
+KNOWN = "CPUExecutionProvider"  # as verify's own runs: other providers, and WebAssembly, have kernels of their own
 DeviceVerdict = Literal["proved", "measured", "differs", "no verdict"]
 
 
@@ -100,7 +101,7 @@ def check_report(report: str | os.PathLike[str], bundle: Bundle, network: Networ
         drawn = Expected.on(network, nonce_inputs(network, said.nonce))
     judge = Judge(bundle, golden, drawn, where)
     runs = tuple(_told(judge.run(run), bundle, network, golden) for run in said.runs)
-    reasons += _missing(bundle, said)
+    reasons += _missing(bundle, said) + _unknown(runs)
     notes += tuple(
         f"{name_of(run)}: the device ran {run.samples} of the bundle's {bundle.manifest.samples} samples."
         for run in runs
@@ -172,6 +173,15 @@ def _missing(bundle: Bundle, said: DeviceFile) -> tuple[str, ...]:
         f"the report has no run in which {artefact.model} was equal."
         for artefact in bundle.manifest.artefacts
         if files[artefact.model].sha256 not in equal
+    )
+
+
+def _unknown(runs: tuple[RunCheck, ...]) -> tuple[str, ...]:
+    """Where nodes ran of which nobody knows that they compute as ONNX defines, which is what the theorem speaks of."""
+    compared = [run for run in runs if run.verdict != "no verdict"]
+    providers = {name for run in compared for name, nodes in run.assigned.items() if nodes and name != KNOWN}
+    return tuple(
+        f"that {name} computes every operator as ONNX defines it is measured, not known." for name in sorted(providers)
     )
 
 
