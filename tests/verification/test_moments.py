@@ -56,6 +56,12 @@ def test_a_tie_is_what_half_up_and_half_even_round_differently() -> None:
     assert np.array_equal(happened(one(), "other_tie"), inside & halves & (up == even))
 
 
+def test_what_pushes_a_neuron_up_is_its_rounded_sum() -> None:
+    sums = np.vectorize(lambda total: round_shift(int(total), SHIFT, Rounding.HALF_UP))(CURRENTS)
+    assert (sums.min(), sums.max()) == (-24, 24)
+    assert np.array_equal(Observer(one()).observe({"input": ALL}).pushed, sums)
+
+
 @pytest.mark.parametrize(("compare", "code"), [("strict", 3), ("inclusive", 1)])
 def test_above_is_the_code_next_to_the_threshold_on_the_other_side_of_the_comparison(compare: str, code: int) -> None:
     network = one(compare=compare)
