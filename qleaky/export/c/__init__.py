@@ -1,0 +1,1 @@
+"""Contract -> C99 for microcontrollers: steps, packed weights, golden vectors, and what builds them."""
