@@ -17,8 +17,8 @@ from qleaky.integer.bounds import LayerBounds
 from qleaky.integer.reach import Interval, reach
 from qleaky.reference import arrays
 
-WARNINGS = "-std=c99 -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -pedantic -Werror".split()
-SANITIZED = "-O1 -fsanitize=undefined,integer-divide-by-zero -fno-sanitize-recover=all".split()
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror"]
+SANITIZED = ["-O1", "-fsanitize=undefined,integer-divide-by-zero", "-fno-sanitize-recover=all"]
 HEAD = """#include <stdint.h>
 #ifdef __cplusplus
 #define QLEAKY_INLINE inline
@@ -66,7 +66,7 @@ class Case:
         return f"{constants}{self.code.functions}\nstatic void run_{self.prefix}(int32_t *c) {{\n    {body}\n}}\n"
 
     def all_cases(self, limit: int, seed: int = 0) -> NDArray[np.int32]:
-        """Every (neuron, U, J, I) if these are no more than ``limit``, else so many at random, the ends of ranges among them."""
+        """Every (neuron, U, J, I) if these are no more than ``limit``, else so many at random, with the ends of ranges."""
         r, rows = np.random.default_rng(seed), []
         membranes, currents = self.states(), np.broadcast_arrays(self.x.lows, self.x.highs, np.zeros(self.x.shape))
         synapses = membranes if self.layer.synapse is None else self.synapses()

@@ -68,9 +68,12 @@ def test_the_settings_that_are_drawn_cover_the_contract(small) -> None:
     assert {(layer.rounding, layer.rounding_site) for layer in layers if layer.decay} >= {
         (rounding, site) for rounding in ("floor", "half_up", "half_even", "toward_zero") for site in ("sum", "decay")
     }
-    assert any(layer.max_spikes > 1 for layer in layers) and any(layer.graded is not None for layer in layers)
-    assert any(layer.synapse for layer in layers) and any(layer.state.narrow for layer in layers)
-    assert any(case.bounds.overflows for case in small) and not all(case.bounds.overflows for case in small)
+    assert any(layer.max_spikes > 1 for layer in layers)
+    assert any(layer.graded is not None for layer in layers)
+    assert any(layer.synapse for layer in layers)
+    assert any(layer.state.narrow for layer in layers)
+    assert any(case.bounds.overflows for case in small)
+    assert not all(case.bounds.overflows for case in small)
 
 
 @pytest.mark.parametrize("flags", ["-O0", "-O2", "-O3 -x c++ -std=c++11"])
