@@ -1,12 +1,19 @@
 """A network of two neurons with C written by hand: what surrounds generated code can be tested without what generates it."""
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+from c_folders import manifest
 
 from qleaky import IntegerNetwork, QFormat
+from qleaky.export.c.folder import write_folder
 from qleaky.export.c.interface import BITS, ConstArray, CModel, InputPort, ReadoutFunction, SpikePort, StateTensor, Tensor
+from qleaky.export.c.project import project_files
+from qleaky.export.c.vectors import GoldenRuns, vectors_source
 from qleaky.integer import LIF, Input, Linear, Readout
+from qleaky.reference import run
 
 SPIKES = QFormat(1, 0, signed=False)
 WEIGHTS = np.array([[3, -2, 4], [1, 5, -6]], np.int8)
@@ -110,3 +117,39 @@ def model(name: str = "model", steps: int = 5) -> CModel:
         runtime=(),
         state_size=16,
     )
+
+
+def fnv(data: bytes) -> int:
+    """32-bit FNV-1a, as its authors define it."""
+    found = 2166136261
+    for byte in data:
+        found = ((found ^ byte) * 16777619) % (1 << 32)
+    return found
+
+
+def golden(steps: int = 5, samples: int = 6) -> GoldenRuns:
+    """Random spikes, and digests of what the reference computes of them."""
+    codes = np.random.default_rng(0).integers(0, 2, (steps, samples, 3)).astype(np.uint8)
+    found = run(network(steps), codes)
+    states = {"mem": found.membranes["lif"], "spk": found.spikes["lif"]}
+    digests: Any = {("lif", kind): _of_steps(kind, array) for kind, array in states.items()}
+    outputs = {name: np.array([_of_output(name, one) for one in array], np.uint32) for name, array in found.outputs.items()}
+    return GoldenRuns({"input": codes}, digests, outputs)
+
+
+def _of_steps(kind: str, array: Any) -> Any:
+    return np.array(
+        [[fnv(f"qleaky-digest-1 lif {kind} {t} 2\n".encode() + one.astype("<i4").tobytes()) for one in batch] for t, batch in enumerate(array)],
+        np.uint32,
+    )
+
+
+def _of_output(name: str, numbers: Any) -> int:
+    return fnv(f"qleaky-output-1 {name} {np.size(numbers)}\n".encode() + np.asarray(numbers).astype("<i4").tobytes())
+
+
+def folder(directory: Path, name: str = "model") -> Path:
+    """The whole folder of the hand-written model."""
+    described = msgspec.structs.replace(manifest({}), name=name)
+    write_folder(directory, project_files(model(name), vectors_source(model(name), golden()), described))
+    return directory
