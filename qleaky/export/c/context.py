@@ -30,7 +30,7 @@ class Context:
 
     def __init__(self, network: IntegerNetwork, prefix: str, *, dsp: bool = False) -> None:
         self.network, self.prefix, self.dsp = network, prefix, dsp
-        self.ids = identifiers([*(i.name for i in network.inputs), *(layer.name for layer in network.layers)])
+        self.ids = _apart(identifiers([*(i.name for i in network.inputs), *(layer.name for layer in network.layers)]))
 
     @cached_property
     def layers(self) -> dict[str, Layer]:
@@ -112,6 +112,20 @@ class Context:
     def all_spikes(self) -> bool:
         """Whether every input is spikes."""
         return all(is_spikes(source.format) for source in self.network.inputs)
+
+
+def _apart(ids: dict[str, str]) -> dict[str, str]:
+    """No name of a layer ends as parts of other layers' names begin: with layers ``a`` and ``a_neuron``, whose is
+    ``a_neuron_step``?
+    """
+    taken = set(ids.values())
+    for name, own in ids.items():
+        if own.rpartition("_")[2] in ("neuron", "synapse", "membrane", "last"):
+            while own in taken:
+                own += "_layer"
+            taken.add(own)
+            ids[name] = own
+    return ids
 
 
 def kept_key(name: str) -> str:

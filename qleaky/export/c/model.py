@@ -155,7 +155,7 @@ class _Writer:
         declared = "".join(f"extern const {a.ctype} {a.name}[{a.values.size}];\n" for a in self.constants)
         texts = [head + "".join(f'#include "{name}"\n' for name in includes), declared, assertion]
         for operation in self.operations:
-            texts += [*operation.helpers, operation.text(prefix)]
+            texts += [*(text.strip("\n") + "\n" for text in operation.helpers), operation.text(prefix)]
         texts += [self._reset(), self._step(), *self._encoders()]
         texts += [code.text for part in self.readouts.values() for code in part.functions]
         return "\n".join(texts)
@@ -210,11 +210,8 @@ class _Writer:
     def _delayed(self, delay: Delay) -> list[str]:
         """The copy of what a delay emits in the next step."""
         source = self.context.source(delay.input, moving=True)
-        x, y = self._place(source.key), self._place(delay.name)
-        return [
-            line.replace("(y, ", f"({y}, ").replace("x[", f"{x}[")
-            for line in copied(source.array, self.context.result(delay.name))
-        ]
+        places = {"source": self._place(source.key), "result": self._place(delay.name)}
+        return copied(source.array, self.context.result(delay.name), **places)
 
     def _encoders(self) -> Iterator[str]:
         for source in self.network.inputs:

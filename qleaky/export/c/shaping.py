@@ -89,11 +89,11 @@ def keeping_operation(context: Context, name: str) -> Operation:
     )
 
 
-def copied(x: Array, y: Array) -> list[str]:
+def copied(x: Array, y: Array, *, source: str = "x", result: str = "y") -> list[str]:
     """y = x, element by element; whole words of bits."""
     if x.bits and y.bits:
-        return loop("w", x.length, ["qleaky_put_u32(y, w, x[w]);"])
-    return loop("k", x.elements, [y.store("y", "k", x.load("x", "k"))])
+        return loop("w", x.length, [f"qleaky_put_u32({result}, w, {source}[w]);"])
+    return loop("k", x.elements, [y.store(result, "k", x.load(source, "k"))])
 
 
 def _transpose(layer: Transpose, x: Array, y: Array) -> list[str]:

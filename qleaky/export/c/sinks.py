@@ -39,7 +39,7 @@ class NeuronSink:
         self.layer, self.id = layer, context.ids[layer.name]
         self.emission = context.emission(layer)
         x = context.network.signals[layer.input]
-        self.neuron: NeuronCode = neuron_code(layer, x, context.bounds[layer.name], prefix=context.name(layer.name))
+        self.neuron: NeuronCode = neuron_code(layer, x, context.bounds[layer.name], prefix=f"{context.name(layer.name)}_neuron")
         self.helpers = (self.neuron.functions,)
         self.constants = self.neuron.constants
 

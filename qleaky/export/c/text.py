@@ -45,10 +45,8 @@ def commented(text: str) -> str:
     """A comment, on several lines where it is long; what would end it, or begin another, is taken apart."""
     plain = text.replace("*/", "* /").replace("/*", "/ *").replace("??/", "?? /")
     plain = plain.encode("ascii", "backslashreplace").decode()
-    lines: list[str] = []
-    for paragraph in plain.split("\n"):
-        lines += _wrapped(paragraph)
-    return f"/* {lines[0]} */\n" if len(lines) == 1 else "/* " + "\n * ".join(lines) + " */\n"
+    lines = [line for paragraph in plain.split("\n") for line in _wrapped(paragraph)]
+    return "/* " + "\n".join([lines[0], *(f" * {line}".rstrip() for line in lines[1:])]) + " */\n"
 
 
 def _wrapped(paragraph: str) -> list[str]:
