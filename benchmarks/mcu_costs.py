@@ -25,7 +25,6 @@ from qleaky.export.c.interface import CModel
 from qleaky.export.c.model import c_model
 from qleaky.export.c.project import code_files, port_files
 from qleaky.export.c.vectors import vectors_source
-from qleaky.integer import IntegerNetwork
 from qleaky.verification.mcu.checking import Folder
 from qleaky.verification.mcu.golden_runs import golden_of
 from qleaky.verification.rates import spike_rates
@@ -161,13 +160,17 @@ def costs_of(core: str, found: Mapping[str, list[Measured]], every: bool) -> dic
         report(core, what, errors)
         for (name, instructions, size), m in zip(errors, measured, strict=True):
             if every or what == "shipped":
-                print(f"    {name:40} {m.instructions:9,} instructions ({instructions:+6.1%}), {m.code_bytes + m.weights:6,} bytes ({size:+6.1%})")
+                print(
+                    f"    {name:40} {m.instructions:9,} instructions ({instructions:+6.1%}), {m.code_bytes + m.weights:6,} bytes ({size:+6.1%})"
+                )
     return {"stack": max(m.stack for measured in found.values() for m in measured), "step": step, "code": code}
 
 
 def text(costs: Mapping[str, Mapping[str, Any]]) -> str:
     """The file."""
-    lines = ["# Written by benchmarks/mcu_costs.py --write: instructions of parts of a step, bytes of parts of the code (clang -O2)."]
+    lines = [
+        "# Written by benchmarks/mcu_costs.py --write: instructions of parts of a step, bytes of parts of the code (clang -O2)."
+    ]
     for core in sorted(costs, key=CORES.index):
         lines += ["", f"[{json.dumps(core)}]", f"stack = {costs[core]['stack']}"]
         for table in ("step", "code"):

@@ -45,11 +45,18 @@ def weights(bits: int, *shape: int, seed: int = 0) -> Any:
 
 
 def lif(name: str, source: str, bits: int = 16, **more: Any) -> LIF:
-    fields: dict[str, Any] = {"state": QFormat(bits, 4), "theta": np.array(90), "decay": MulShift(n=8), "multiplier": np.array(230)}
+    fields: dict[str, Any] = {
+        "state": QFormat(bits, 4),
+        "theta": np.array(90),
+        "decay": MulShift(n=8),
+        "multiplier": np.array(230),
+    }
     return LIF(name=name, input=source, **fields | more)
 
 
-def network(*layers: Any, shape: tuple[int, ...], fmt: QFormat = SPIKES, steps: int = 4, kind: Any = "spike_count") -> IntegerNetwork:
+def network(
+    *layers: Any, shape: tuple[int, ...], fmt: QFormat = SPIKES, steps: int = 4, kind: Any = "spike_count"
+) -> IntegerNetwork:
     last = next(layer.name for layer in reversed(layers) if isinstance(layer, LIF))
     return IntegerNetwork(inputs=(Input(shape, fmt),), num_steps=steps, layers=layers, readouts=(Readout(last, kind, True),))
 
@@ -71,15 +78,22 @@ def linear(name: str, source: str, weight: Any, bias: bool = True) -> Linear:
 def dense(bits: int, sizes: tuple[int, ...], fmt: QFormat = SPIKES, **more: Any) -> IntegerNetwork:
     layers: list[Any] = []
     for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
-        layers += [linear(f"fc{i}", layers[-1].name if layers else "input", weights(bits, m, n, seed=i)), lif(f"lif{i}", f"fc{i}")]
+        layers += [
+            linear(f"fc{i}", layers[-1].name if layers else "input", weights(bits, m, n, seed=i)),
+            lif(f"lif{i}", f"fc{i}"),
+        ]
     return network(*layers, shape=(sizes[0],), fmt=fmt, **more)
 
 
-def conv(bits: int, channels: tuple[int, int], size: int, kernel: int, fmt: QFormat = SPIKES, pool: Any = None, **more: Any) -> IntegerNetwork:
+def conv(
+    bits: int, channels: tuple[int, int], size: int, kernel: int, fmt: QFormat = SPIKES, pool: Any = None, **more: Any
+) -> IntegerNetwork:
     window: dict[str, Any] = {"stride": (1, 1), "pads": ((0, 0), (0, 0)), "dilation": (1, 1)} | more
     groups = window.get("groups", 1)
     weight = weights(bits, channels[1], channels[0] // groups, kernel, kernel)
-    layers: list[Any] = [Conv(name="conv", input="input", weight=weight, bias=np.arange(channels[1]), weight_frac_bits=4, **window)]
+    layers: list[Any] = [
+        Conv(name="conv", input="input", weight=weight, bias=np.arange(channels[1]), weight_frac_bits=4, **window)
+    ]
     if pool is not None:
         layers.append(pool)
     return network(*layers, lif("lif", layers[-1].name), shape=(channels[0], size, size), fmt=fmt)
@@ -103,17 +117,60 @@ def shaped() -> Iterator[tuple[str, IntegerNetwork]]:
     for n in (20, 70):
         w = weights(8, n, n)
         back = Delay(name="back", input="lif", shape=(n,), frac_bits=0, low=0, high=1)
-        loop = (back, linear("fc", "input", w), linear("loop", "back", w, bias=False), Add(name="sum", inputs=("fc", "loop"), signs=(1, 1)))
+        loop = (
+            back,
+            linear("fc", "input", w),
+            linear("loop", "back", w, bias=False),
+            Add(name="sum", inputs=("fc", "loop"), signs=(1, 1)),
+        )
         yield f"recurrent {n}", network(*loop, lif("lif", "sum"), shape=(n,))
-        yield f"joined {n}", network(linear("a", "input", w), linear("b", "input", w), Concat(name="both", inputs=("a", "b"), axis=0), lif("lif", "both"), shape=(n,))
-        yield f"scaled {n}", network(linear("a", "input", w), Affine(name="s", input="a", scale=np.arange(1, n + 1), scale_frac_bits=2), lif("lif", "s"), shape=(n,))
+        yield (
+            f"joined {n}",
+            network(
+                linear("a", "input", w),
+                linear("b", "input", w),
+                Concat(name="both", inputs=("a", "b"), axis=0),
+                lif("lif", "both"),
+                shape=(n,),
+            ),
+        )
+        yield (
+            f"scaled {n}",
+            network(
+                linear("a", "input", w),
+                Affine(name="s", input="a", scale=np.arange(1, n + 1), scale_frac_bits=2),
+                lif("lif", "s"),
+                shape=(n,),
+            ),
+        )
         synapse = Synapse(state=QFormat(16, 4), decay=MulShift(n=8), multiplier=np.array(200))
-        yield f"synapse {n}", network(linear("a", "input", w), lif("lif", "a", synapse=synapse, reset_timing="same_step"), shape=(n,))
-        yield f"thresholds {n}", network(linear("a", "input", w), lif("lif", "a", theta=np.arange(40, 40 + n), reset_mechanism="zero"), shape=(n,))
+        yield (
+            f"synapse {n}",
+            network(linear("a", "input", w), lif("lif", "a", synapse=synapse, reset_timing="same_step"), shape=(n,)),
+        )
+        yield (
+            f"thresholds {n}",
+            network(linear("a", "input", w), lif("lif", "a", theta=np.arange(40, 40 + n), reset_mechanism="zero"), shape=(n,)),
+        )
     for size in (8, 16):
         yield f"maximum {size}", conv(8, (1, size), size, 3, BYTES, largest("conv"))
-        maps = (Conv(name="c", input="input", weight=weights(8, 4, 2, 3, 3), weight_frac_bits=4, stride=(1, 1), pads=((1, 1), (1, 1)), dilation=(1, 1)), lif("first", "c"))
-        behind = (Reshape(name="flat", input="pool", shape=(size * size,)), linear("fc", "flat", weights(8, 10, size * size)), lif("out", "fc"))
+        maps = (
+            Conv(
+                name="c",
+                input="input",
+                weight=weights(8, 4, 2, 3, 3),
+                weight_frac_bits=4,
+                stride=(1, 1),
+                pads=((1, 1), (1, 1)),
+                dilation=(1, 1),
+            ),
+            lif("first", "c"),
+        )
+        behind = (
+            Reshape(name="flat", input="pool", shape=(size * size,)),
+            linear("fc", "flat", weights(8, 10, size * size)),
+            lif("out", "fc"),
+        )
         yield f"maximum of spikes {size}", network(*maps, largest("first"), *behind, shape=(2, size, size))
         yield f"average of spikes {size}", network(*maps, average("first"), *behind, shape=(2, size, size))
 
@@ -132,9 +189,18 @@ def learned() -> Iterator[tuple[str, Callable[[], Case]]]:
             yield f"{n}-{out} of own scales, {bits} bits", lambda b=bits, s=(n, out): case(own_scales(b, *s), 0.3)  # type: ignore[misc]
     for channels, size, kernel in (((1, 8), 8, 3), ((4, 8), 10, 3), ((2, 16), 9, 5), ((8, 16), 6, 3)):
         for density in (0.05, 0.3):
-            yield f"conv {channels} {size} {kernel} at {density:.0%}", lambda c=channels, s=size, k=kernel, d=density: case(conv(8, c, s, k), d)  # type: ignore[misc]
-        yield f"conv and pool {channels} {size} {kernel}", lambda c=channels, s=size, k=kernel: case(conv(8, c, s, k, pool=average()), 0.1)  # type: ignore[misc]
-        yield f"conv of numbers {channels} {size} {kernel}", lambda c=channels, s=size, k=kernel: case(conv(8, c, s, k, BYTES), 0.9)  # type: ignore[misc]
+            yield (
+                f"conv {channels} {size} {kernel} at {density:.0%}",
+                lambda c=channels, s=size, k=kernel, d=density: case(conv(8, c, s, k), d),
+            )  # type: ignore[misc]
+        yield (
+            f"conv and pool {channels} {size} {kernel}",
+            lambda c=channels, s=size, k=kernel: case(conv(8, c, s, k, pool=average()), 0.1),
+        )  # type: ignore[misc]
+        yield (
+            f"conv of numbers {channels} {size} {kernel}",
+            lambda c=channels, s=size, k=kernel: case(conv(8, c, s, k, BYTES), 0.9),
+        )  # type: ignore[misc]
     for fmt in (SPIKES, BYTES):
         for channels, size in (((4, 8), 8), ((6, 6), 9)):
             yield f"groups {channels} {size} {fmt}", lambda c=channels, s=size, f=fmt: case(conv(8, c, s, 3, f, groups=2), 0.3)  # type: ignore[misc]
@@ -148,7 +214,10 @@ def held_out() -> Iterator[tuple[str, Callable[[], Case]]]:
     """Networks to test on: of other sizes and densities."""
     for bits in (8, 4, 2, 1):
         for density in (0.05, 0.2):
-            yield f"784-256-10 of {bits} bits at {density:.0%}", lambda b=bits, d=density: case(dense(b, (784, 256, 10), steps=10), d)  # type: ignore[misc]
+            yield (
+                f"784-256-10 of {bits} bits at {density:.0%}",
+                lambda b=bits, d=density: case(dense(b, (784, 256, 10), steps=10), d),
+            )  # type: ignore[misc]
     yield "100-50-20-5 of 8 bits at 15 %", lambda: case(dense(8, (100, 50, 20, 5)), 0.15)
     yield "300-100-12 of 4 bits at 30 %", lambda: case(dense(4, (300, 100, 12)), 0.3)
     yield "numbers, 30-60-6 of 8 bits", lambda: case(dense(8, (30, 60, 6), OFFSET), 0.9)

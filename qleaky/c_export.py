@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from qleaky.export.c.boards import board_named, check_fit
+from qleaky.export.c.boards import Board, board_named, check_fit
+from qleaky.export.c.counting import uniform
 from qleaky.export.c.describe import describe
 from qleaky.export.c.estimate import Estimate, estimate
 from qleaky.export.c.folder import write_folder
@@ -61,10 +62,11 @@ def export_c(
         ArtefactError: a folder with a damaged manifest.
         OutputError: the folder cannot be written; nothing was changed.
     """
+    known = None if board is None else board_named(board)
     contract = contract_of(network, lowering, "export_c")
     export = CExport.of(contract, name, inputs, samples=samples, dsp=dsp)
-    if board is not None:
-        check_fit(board_named(board), export.estimate, dsp=dsp)
+    if known is not None:
+        export.check_fit(known)
     write_folder(directory, export.files())
     return export.network
 
@@ -91,6 +93,14 @@ class CExport:
         assert isinstance(network, IntegerNetwork)  # c_model refuses others
         golden = golden_runs(network, inputs, samples=samples, seed=SEED)
         return cls(network, model, golden, 0 if inputs is None else _batch(network, inputs), dsp=dsp)
+
+    def estimate_at(self, density: float) -> Estimate:
+        """The estimate where so large a share of all spikes that feed weights is 1."""
+        return estimate(self.network, self.model, uniform(self.network, density))
+
+    def check_fit(self, board: Board) -> None:
+        """Refuse a board that cannot hold the network; :func:`qleaky.export.c.boards.check_fit` has the error."""
+        check_fit(board, self.estimate, dsp=self.dsp)
 
     def files(self) -> Files:
         """Every file of the folder."""
