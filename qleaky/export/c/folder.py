@@ -88,7 +88,9 @@ def _refuse_links(folder: Path, names: set[str]) -> None:
         for parent in list(Path(name).parents)[:-1]:
             place = folder / parent
             if place.is_symlink() or (place.exists() and not place.is_dir()):
-                raise InputError(f"{place} is no folder of its own, and {name} goes there; remove it, or choose another folder.")
+                raise InputError(
+                    f"{place} is no folder of its own, and {name} goes there; remove it, or choose another folder."
+                )
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             raise InputError(f"{folder / name} is a folder, and a file of this name is written; choose another folder.")
 
@@ -140,7 +142,7 @@ def _replace_all(folder: Path, staging: Path, files: Mapping[str, bytes], stale:
 
 def _remove_empty(folder: Path, parent: Path) -> None:
     """Folders that a removed file leaves empty."""
-    while parent != Path("."):
+    while parent != Path():
         with contextlib.suppress(OSError):
             (folder / parent).rmdir()
         parent = parent.parent

@@ -29,8 +29,25 @@ TEMPLATES = {
 }
 # CMake's own targets (policy CMP0037), and those of Zephyr's and common programs, which a library cannot be called.
 CMAKE_TARGETS = frozenset(
-    "all ALL_BUILD help install INSTALL preinstall clean edit_cache rebuild_cache test RUN_TESTS package PACKAGE "
-    "package_source ZERO_CHECK app zephyr".split()
+    [
+        "all",
+        "ALL_BUILD",
+        "help",
+        "install",
+        "INSTALL",
+        "preinstall",
+        "clean",
+        "edit_cache",
+        "rebuild_cache",
+        "test",
+        "RUN_TESTS",
+        "package",
+        "PACKAGE",
+        "package_source",
+        "ZERO_CHECK",
+        "app",
+        "zephyr",
+    ]
 )
 
 
@@ -88,7 +105,9 @@ def _values(model: CModel, described: Manifest) -> dict[str, Any]:
         "weights": described.sizes.weights,
         "samples": described.vectors.samples,
         "cores": [{"core": core, **msgspec.structs.asdict(entry)} for core, entry in described.expected.items()],
-        "static": " and ".join(f"`{port.argument}`" for port in still) + (" does" if len(still) == 1 else " do") if still else "",
+        "static": " and ".join(f"`{port.argument}`" for port in still) + (" does" if len(still) == 1 else " do")
+        if still
+        else "",
         "one_static": len(still) == 1,
         "calls": calls(model),
         "main_loop": main_loop(model),

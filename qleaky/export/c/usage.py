@@ -102,7 +102,9 @@ def _encoders(model: CModel) -> Iterator[str]:
 
 def _readout(model: CModel, readout: ReadoutFunction) -> Call:
     if readout.kind == "class":
-        what = "the class: the lowest index of the largest" + (f", of row 0 to {readout.elements - 1}" if readout.elements > 1 else "")
+        what = "the class: the lowest index of the largest" + (
+            f", of row 0 to {readout.elements - 1}" if readout.elements > 1 else ""
+        )
         return Call(f"uint32_t {readout.function}(const {model.name}_state *state, uint32_t row)", what)
     what = f"`{readout.output}` of element 0 to {readout.elements - 1}"
     return Call(f"int32_t {readout.function}(const {model.name}_state *state, uint32_t element)", what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from qleaky.export.c.interface import ConstArray, CModel
+from qleaky.export.c.interface import CModel, ConstArray
 
 COLUMNS = 120
 
