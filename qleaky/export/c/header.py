@@ -1,0 +1,111 @@
+"""The text of ``qleaky_model.h``: every function and every member, with what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qleaky.export.c.context import Context
+from qleaky.export.c.interface import BITS, InputPort, SpikePort
+from qleaky.export.c.memory import Field, state_size
+from qleaky.export.c.ports import code_types, input_ports, spike_ports, step_declaration
+from qleaky.export.c.readouts import ReadoutCode
+from qleaky.export.c.text import commented
+
+
+def header(context: Context, fields: Sequence[Field], functions: Sequence[ReadoutCode]) -> str:
+    """The header of a model, for C99 and C++."""
+    prefix = context.prefix
+    guard = f"QLEAKY_MODEL_{prefix.upper()}_H"
+    parts = [
+        _about(context, fields) + f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n",
+        _macros(context),
+        '#ifdef __cplusplus\nextern "C" {\n#endif\n',
+        _state(prefix, fields),
+        *_codes(context),
+        _declared(f"void {prefix}_reset({prefix}_state *state)", "Before the first step of every sample."),
+        _declared(step_declaration(context), _step_comment(context)),
+        *_encoders(context),
+        *(_declared(code.declaration, code.comment) for code in functions),
+        "#ifdef __cplusplus\n}\n#endif\n\n#endif\n",
+    ]
+    return "\n".join(parts)
+
+
+def _about(context: Context, fields: Sequence[Field]) -> str:
+    network = context.network
+    inputs = ", ".join(
+        f"{i.name} {i.shape} {i.format} ({'the same in all steps' if i.time == 'static' else 'new in each step'})"
+        for i in network.inputs
+    )
+    return commented(
+        f"A spiking network of integers as C99, written by qleaky. Contract: {network.digest}\n\n"
+        f"Inputs: {inputs}.\n"
+        f"Time steps of one sample: {network.num_steps}.\n\n"
+        f"    {context.prefix}_reset, then {network.num_steps} times the step, then the readouts\n\n"
+        f"The state ({state_size(fields)} bytes) belongs to the caller: one for each sample that runs at a time. All functions are reentrant, "
+        f"use no other memory but a small stack, and call nothing. Elements of arrays are in C order of their shapes. Element i of "
+        f"bits is bit i % 32 of word i / 32; bits after the last element may be anything where they are read, and are 0 where they are written."
+    )
+
+
+def _macros(context: Context) -> str:
+    prefix = context.prefix
+    return f'#define {prefix}_DIGEST "{context.network.digest}"\n#define {prefix}_STEPS {context.network.num_steps}\n'
+
+
+def _state(prefix: str, fields: Sequence[Field]) -> str:
+    lines = []
+    for field in fields:
+        length = "" if field.length is None else f"[{field.length}]"
+        comment = commented(field.comment).strip().replace("\n", "\n    ")
+        lines.append(f"    {field.ctype} {field.name}{length}; {comment}\n")
+    return f"typedef struct {prefix}_state {{\n{''.join(lines)}}} {prefix}_state;\n"
+
+
+def _codes(context: Context) -> list[str]:
+    return [
+        commented(
+            f"Codes of {source.name}: {source.format.lowest} to {source.format.highest}, of value (code - {source.format.zero_point}) * 2^{-source.format.frac_bits}."
+        )
+        + f"typedef {kind.ctype} {kind.name};\n"
+        for source in context.network.inputs
+        if (kind := code_types(context).get(source.name)) is not None
+    ]
+
+
+def _step_comment(context: Context) -> str:
+    inputs = "".join(f"\n{_input(port)}" for port in input_ports(context))
+    return f"One time step.{inputs}" + "".join(f"\n{_output(port)}" for port in spike_ports(context))
+
+
+def _input(port: InputPort) -> str:
+    kind = (
+        f"{port.tensor.elements} bits in {port.tensor.words} words"
+        if port.tensor.ctype == BITS
+        else f"{port.tensor.elements} codes"
+    )
+    when = "; read in the first step after a reset, and not again" if port.static else ""
+    return f"{port.argument}: {kind} of {port.name}, shape {port.tensor.shape}{when}."
+
+
+def _output(port: SpikePort) -> str:
+    kind = (
+        f"{port.tensor.elements} bits in {port.tensor.words} words"
+        if port.tensor.ctype == BITS
+        else f"{port.tensor.elements} numbers"
+    )
+    return f"{port.argument}: what {port.layer} emits, {kind}; or a null pointer."
+
+
+def _encoders(context: Context) -> list[str]:
+    return [
+        _declared(
+            f"{kind.name} {kind.encoder}(int32_t raw, int32_t raw_frac_bits)",
+            f"The code of the number raw * 2^-raw_frac_bits of {kind.input}, rounded half up, saturated.",
+        )
+        for kind in code_types(context).values()
+    ]
+
+
+def _declared(declaration: str, comment: str) -> str:
+    return f"{commented(comment)}{declaration};\n"
