@@ -15,6 +15,7 @@ from qleaky._share import shared_folder
 from qleaky._version import VERSION
 from qleaky.export.c.interface import CModel
 from qleaky.export.c.manifest import FILE, FileEntry, Manifest
+from qleaky.export.c.targets import TARGETS
 from qleaky.export.c.usage import calls, main_loop
 from qleaky.export.c.weights import weights_source
 
@@ -111,7 +112,10 @@ def _values(model: CModel, described: Manifest) -> dict[str, Any]:
         "one_static": len(still) == 1,
         "calls": calls(model),
         "main_loop": main_loop(model),
-        "headers": " ".join(model.runtime),
+        "formats": "",
+        "targets": TARGETS,
+        "cores_listed": ", ".join(target.name for target in TARGETS),
+        "other_targets": ", ".join(f"`run-{target.name}`" for target in TARGETS if target.name != "cortex-m4"),
     }
 
 
