@@ -91,15 +91,15 @@ def test_networks_without_integers() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), qleaky.Leaky(beta=0.9, init_hidden=True))
     measured = qleaky.lower(net, torch.zeros(1, 3), num_steps=2, input_format="spikes")
     assert isinstance(measured, FloatNetwork)
-    with pytest.raises(LoweringError, match="C computes the integers of a contract, and this network has none: .*Quantize it"):
+    with pytest.raises(LoweringError, match=r"C computes the integers of a contract, and this network has none: .*Quantize it"):
         c_model(measured)
-    with pytest.raises(LoweringError, match="C is written from an IntegerNetwork, not from str; call qleaky.lower first"):
+    with pytest.raises(LoweringError, match=r"C is written from an IntegerNetwork, not from str; call qleaky.lower first"):
         c_model("net")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["2fast", "int", "qleaky_x", "a-b", "", "x" * 25])
 def test_names_that_cannot_prefix_symbols(name: str) -> None:
-    with pytest.raises(InputError, match="cannot prefix symbols|no C identifier"):
+    with pytest.raises(InputError, match=r"cannot prefix symbols|no C identifier"):
         c_model(network(lif("lif", "input")), name)
 
 
