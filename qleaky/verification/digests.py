@@ -27,10 +27,11 @@ def state_digest(layer: str, kind: Kind, step: int, codes: NDArray[Any]) -> byte
     >>> state_digest("lif1", "spk", 0, np.array([0, 1])).hex()[:16]
     '6ac313c0be238569'
     """
-    return hashlib.sha256(_line(layer, kind, step, codes.shape) + code_bytes(codes)).digest()
+    return hashlib.sha256(digest_line(layer, kind, step, codes.shape) + code_bytes(codes)).digest()
 
 
-def _line(layer: str, kind: Kind, step: int, shape: tuple[int, ...]) -> bytes:
+def digest_line(layer: str, kind: Kind, step: int, shape: tuple[int, ...]) -> bytes:
+    """The line before the codes: ``shape`` is that of a sample."""
     return f"qleaky-digest-1 {layer} {kind} {step} {','.join(map(str, shape))}\n".encode("utf-8", "backslashreplace")
 
 
@@ -68,13 +69,13 @@ def state_digests(recording: Recording) -> dict[tuple[str, Kind], NDArray[np.uin
     """The digests of a run, uint8 (T, B, 32), by layer and kind: of each sample what :func:`state_digest` says."""
     return {
         (layer, kind): np.stack([_of_samples(layer, kind, step, samples) for step, samples in enumerate(states)])
-        for layer, kind, states in _states(recording)
+        for layer, kind, states in recorded_states(recording)
     }
 
 
 def _of_samples(layer: str, kind: Kind, step: int, samples: NDArray[Any]) -> NDArray[np.uint8]:
     """The digests of one step, (B, 32): what is the same for all samples is hashed once."""
-    head = hashlib.sha256(_line(layer, kind, step, samples.shape[1:]))
+    head = hashlib.sha256(digest_line(layer, kind, step, samples.shape[1:]))
     data, size = code_bytes(samples), 4 * math.prod(samples.shape[1:])
     found = bytearray()
     for i in range(len(samples)):
@@ -120,7 +121,8 @@ class RunDigest:
         return {place: found.digest() for place, found in self._hashes.items()}
 
 
-def _states(recording: Recording) -> Iterator[tuple[str, Kind, NDArray[Any]]]:
+def recorded_states(recording: Recording) -> Iterator[tuple[str, Kind, NDArray[Any]]]:
+    """Layer, kind and codes (T, B, ...) of everything that is digested."""
     kinds: tuple[tuple[Kind, dict[str, NDArray[Any]]], ...] = (
         ("mem", recording.membranes),
         ("spk", recording.spikes),

@@ -134,6 +134,7 @@ QLEAKY_INLINE void qleaky_sum_8x4(const uint32_t *rows, const uint16_t *events, 
     const uint16_t *const end = events + count;
     qleaky_pair a = qleaky_none();
     QLEAKY_IN_REGISTER(rows);
+    QLEAKY_IN_REGISTER(sums);
     while (events != end) {
         a = qleaky_add_8(a, rows[*events++]);
     }
@@ -145,6 +146,7 @@ QLEAKY_INLINE void qleaky_sum_8x8(const uint32_t *rows, const uint16_t *events, 
     const uint16_t *const end = events + count;
     qleaky_pair a = qleaky_none(), b = a;
     QLEAKY_IN_REGISTER(rows);
+    QLEAKY_IN_REGISTER(sums);
     if (count % 2u != 0u) {
         const uint32_t *const w = qleaky_row(rows, 2u, *events++);
         a = qleaky_add_8(a, w[0]);
@@ -166,6 +168,7 @@ QLEAKY_INLINE void qleaky_sum_8x12(const uint32_t *rows, const uint16_t *events,
     const uint16_t *const end = events + count;
     qleaky_pair a = qleaky_none(), b = a, c = a;
     QLEAKY_IN_REGISTER(rows);
+    QLEAKY_IN_REGISTER(sums);
     while (events != end) {
         const uint32_t *const w = qleaky_row(rows, 3u, *events++);
         a = qleaky_add_8(a, w[0]);
@@ -182,6 +185,8 @@ QLEAKY_INLINE void qleaky_sum_4x8(const uint32_t *rows, const uint16_t *events, 
                                   int32_t *sums)
 {
     qleaky_pair even = qleaky_none(), odd = even;
+    QLEAKY_IN_REGISTER(rows);
+    QLEAKY_IN_REGISTER(sums);
     while (count != 0u) {
         const uint16_t *const end = events + (count < most ? count : most);
         qleaky_pair a = qleaky_none();
@@ -200,6 +205,7 @@ QLEAKY_INLINE void qleaky_sum_4x16(const uint32_t *rows, const uint16_t *events,
                                    int32_t *sums)
 {
     qleaky_pair even0 = qleaky_none(), odd0 = even0, even1 = even0, odd1 = even0;
+    QLEAKY_IN_REGISTER(rows);
     while (count != 0u) {
         const uint16_t *const end = events + (count < most ? count : most);
         qleaky_pair a = qleaky_none(), b = a;
@@ -224,6 +230,7 @@ QLEAKY_INLINE void qleaky_sum_4x16(const uint32_t *rows, const uint16_t *events,
 QLEAKY_INLINE void qleaky_sum_2x16(const uint32_t *rows, const uint16_t *events, uint32_t count, uint32_t most, int32_t scale,
                                    int32_t *sums)
 {
+    QLEAKY_IN_REGISTER(rows);
     while (count != 0u) {
         const uint16_t *const end = events + (count < most ? count : most);
         qleaky_pair even = qleaky_none(), odd = even;
@@ -272,6 +279,7 @@ QLEAKY_INLINE void qleaky_flush_4(qleaky_pair lanes, int32_t scale, uint32_t ste
 QLEAKY_INLINE void qleaky_sum_1x32(const uint32_t *rows, const uint16_t *events, uint32_t count, uint32_t most, int32_t scale,
                                    int32_t *sums)
 {
+    QLEAKY_IN_REGISTER(rows);
     while (count != 0u) {
         const uint16_t *const end = events + (count < most ? count : most);
         qleaky_pair field0 = qleaky_none(), field1 = field0, field2 = field0, field3 = field0;

@@ -25,6 +25,8 @@ from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.layers import LIF, Delay, Readout
 
 RUNTIME = ("qleaky_runtime.h", "qleaky_arrays.h")
+# A core without them compiles the same source to the same bits.
+DSP = "#if defined(__ARM_FEATURE_DSP) && !defined(QLEAKY_DSP)\n#define QLEAKY_DSP\n#endif\n"
 
 
 def c_model(network: IntegerNetwork | FloatNetwork, name: str = "model", *, dsp: bool = False) -> CModel:
@@ -148,7 +150,8 @@ class _Writer:
         size = state_size(self.fields)
         assertion = f"QLEAKY_STATIC_ASSERT(sizeof({prefix}_state) == {size}u, {prefix}_state_has_{size}_bytes);\n"
         declared = "".join(f"extern const {a.ctype} {a.name}[{a.values.size}];\n" for a in self.constants)
-        texts = [head + "".join(f'#include "{name}"\n' for name in includes), declared, assertion]
+        dsp = DSP if self.context.dsp else ""
+        texts = [head + dsp + "".join(f'#include "{name}"\n' for name in includes), declared, assertion]
         for operation in self.operations:
             texts += [*(text.strip("\n") + "\n" for text in operation.helpers), operation.text(prefix)]
         texts += [self._reset(), self._step(), *self._encoders()]

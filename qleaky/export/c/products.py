@@ -123,20 +123,14 @@ class PackedProduct(Product):
             name=name,
         )
 
-    @property
-    def _row(self) -> int:
-        """Words of one input's row in one group."""
-        assert self.bits is not None
-        return self.group * self.bits // WORD
-
     def call(self, *, first: str, source: str, count: str, sums: str) -> list[str]:
         """See :meth:`Product.call`; lanes are emptied as the static assertions say."""
         shared = self.packed.scale.size == 1
         offset = int(self.packed.offset[0]) if shared else 0
-        per_group = self.inputs * self._row
+        assert self.bits is not None
         lines = [
             *self._assertions(),
-            f"const uint32_t *const product_rows = {self.name}_weights + ({first}) / {self.group}u * {per_group}u;",
+            f"const uint32_t *const product_rows = {self.name}_weights + ({first}) / {WORD // self.bits}u * {self.inputs}u;",
             f"qleaky_start({sums}, {self.group}u, {_times(offset, f'(int32_t)({count})')});",
             *self._sums(source, count, str(int(self.packed.scale[0])) if shared else "1", sums),
         ]

@@ -1,0 +1,84 @@
+"""Cores that the folder's Makefile knows: how clang compiles for each, and how QEMU runs it, an instruction a nanosecond."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_BARE = "-ffreestanding -fno-builtin -ffunction-sections -fdata-sections"
+_LINK = "-nostdlib -fuse-ld=lld -Wl,--gc-sections"
+_QUIET = "-icount shift=0 -display none -monitor none -nodefaults -no-reboot"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A core and the board of QEMU's that has it.
+
+    Args:
+        name: the core.
+        triple: clang's name of the architecture, and ``flags`` of the core.
+        port: the folder of ports/ with its start-up, and ``board``, the linker script there.
+        qemu: QEMU's program and its name of the board.
+        eighths: of an instruction for each tick of the counter of cycles; None where the core counts instructions.
+    """
+
+    name: str
+    triple: str
+    flags: str
+    port: str
+    board: str
+    qemu: tuple[str, str]
+    eighths: int | None = None
+
+    @property
+    def variable(self) -> str:
+        """The Makefile's variable with the compiler's options."""
+        return self.name.upper().replace("-", "_")
+
+    @property
+    def compile(self) -> str:
+        """What clang needs to compile for it."""
+        counts = "" if self.eighths is None else f" -DQLEAKY_TICK_EIGHTHS={self.eighths}u '-DQLEAKY_UNIT=\"instructions\"'"
+        return f"--target={self.triple} {self.flags} {_BARE}{counts}"
+
+    @property
+    def link(self) -> str:
+        """What clang needs to link for it."""
+        scripts = f"-Wl,-L,ports/{self.port} -Wl,-T,ports/{self.port}/boards/{self.board}.ld"
+        return f"--target={self.triple} {self.flags} {_LINK} {scripts}"
+
+    @property
+    def emulate(self) -> str:
+        """QEMU's command, but for the program."""
+        program, board = self.qemu
+        out = "-serial none -chardev stdio,id=out -semihosting-config enable=on,target=native,chardev=out"
+        out = out if self.port == "cortex_m" else "-bios none -serial stdio"
+        return f"{program} -M {board} {_QUIET} {out} -kernel"
+
+
+def _cortex(name: str, triple: str, board: str, machine: str, eighths: int) -> Target:
+    flags = f"-mcpu={name} -mthumb"
+    return Target(
+        name,
+        f"{triple}-none-{'eabi' if name == 'cortex-m0' else 'eabihf'}",
+        flags,
+        "cortex_m",
+        board,
+        ("qemu-system-arm", machine),
+        eighths,
+    )
+
+
+TARGETS = (
+    _cortex("cortex-m0", "thumbv6m", "microbit", "microbit", 500),
+    _cortex("cortex-m4", "thumbv7em", "mps2", "mps2-an386", 320),
+    _cortex("cortex-m33", "thumbv8m.main", "mps2-an505", "mps2-an505", 400),
+    _cortex("cortex-m55", "thumbv8.1m.main", "mps3-an547", "mps3-an547", 250),
+    Target(
+        "riscv32",
+        "riscv32-unknown-elf",
+        "-march=rv32imac -mabi=ilp32",
+        "riscv32",
+        "virt",
+        ("qemu-system-riscv32", "virt"),
+    ),
+)
