@@ -242,6 +242,7 @@ class DenseProduct(PlainProduct):
     def call(self, *, first: str, source: str, count: str, sums: str) -> list[str]:
         """See :meth:`Product.call`."""
         loop = [
+            "QLEAKY_VECTOR_LOOP",
             f"for (uint32_t product_j = 0u; product_j < {self.inputs}u; ++product_j) {{",
             f"    const int32_t product_x = ({source})[product_j];",
             *(f"    product_{i} += product_row[{i}] * product_x;" for i in range(self.group)),
