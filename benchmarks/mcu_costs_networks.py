@@ -151,7 +151,7 @@ def of(density: float, make: Callable[..., IntegerNetwork], *arguments: Any, **m
 
 def learned() -> Cases:
     """Networks to learn from: each part of a step in several amounts."""
-    for bits, sizes in ((8, (4, 8, 12, 40)), (4, (8, 16, 40)), (2, (16, 40)), (1, (32, 70)), (12, (4, 3, 2, 1))):
+    for bits, sizes in ((8, (4, 8, 12, 40)), (4, (8, 16, 24, 40)), (2, (16, 40)), (1, (32, 70)), (12, (6, 4, 3, 2, 1, 40))):
         for out in sizes:
             for n, density in ((40, 0.1), (200, 0.1), (200, 0.6)):
                 yield f"{n}-{out} of {bits} bits at {density:.0%}", of(density, dense, bits, (n, out))
@@ -168,8 +168,10 @@ def learned() -> Cases:
             yield f"conv {shape} at {density:.0%}", of(density, conv, 8, *shape)
         yield f"conv and pool {shape}", of(0.1, conv, 8, *shape, pool=average())
         yield f"conv of numbers {shape}", of(0.9, conv, 8, *shape, BYTES)
-    for bits in (4, 2):
-        yield f"conv of {bits} bits", of(0.2, conv, bits, (4, 16), 9, 3)
+    for bits in (12, 8, 4, 2, 1):
+        for out in (16, 21, 70):
+            yield f"conv of {out} outputs, {bits} bits", of(0.2, conv, bits, (3, out), 7, 3)
+    yield "conv of numbers, 7 outputs", of(0.9, conv, 8, (2, 7), 7, 3, BYTES)
     for fmt in (SPIKES, BYTES):
         for channels, size in (((4, 8), 8), ((6, 6), 9)):
             yield f"groups {channels} {size} {fmt}", of(0.3, conv, 8, channels, size, 3, fmt, groups=2)
