@@ -51,17 +51,21 @@ class Cost:
         return self.state + self.stack
 
 
-def measured(work: Workload, core: str, *, replaced: Mapping[str, str] | None = None, exact: bool = True) -> Cost | None:
+def measured(
+    work: Workload, core: str, *, replaced: Mapping[str, str] | None = None, flags: tuple[str, ...] = (), exact: bool = True
+) -> Cost | None:
     """What a step costs; None where the program does not fit the emulated board.
 
     Args:
         work: the network and its inputs.
         core: of ``CORES``.
+        flags: more of the compiler's.
         replaced: files in place of generated ones, or beside them.
         exact: refuse figures of a program whose digests are not the reference's.
     """
-    target, flags = CORES[core]
-    model = c_model(work.network, dsp=bool(flags))
+    target, own = CORES[core]
+    flags = (*own, *flags)
+    model = c_model(work.network, dsp=bool(own))
     with tempfile.TemporaryDirectory(prefix="qleaky-") as name:
         folder = Folder(Path(name), model, golden_of(work.network, work.codes), altered=False)
         write(folder, replaced or {})

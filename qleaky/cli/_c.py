@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qleaky.export.c.estimate import Estimate
     from qleaky.integer import IntegerNetwork
 
+REFUTED, OPEN = 1, 3
+
 
 @click.command()
 @click.argument("model")
@@ -54,6 +56,8 @@ def c(
     hold the network.
     """
     folder = _checked(output, {"MODEL": file_of(model), "--inputs": inputs}, estimating, density)
+    if prove and (dsp or estimating):
+        raise InputError(f"--prove is about the portable C that is written; leave {'--dsp' if dsp else '--estimate'} out.")
     from qleaky.export.c.boards import board_named
     from qleaky.export.c.names import check_name
 
@@ -77,7 +81,10 @@ def c(
     if estimating:
         return _print_estimate(export.network, found, known, dsp)
     assert folder is not None
-    return (_prove(export) if prove else 0) or _write(export, folder)
+    proved = _prove(export) if prove else 0
+    if proved != REFUTED:
+        _write(export, folder)
+    return proved
 
 
 def _checked(output: str | None, inputs: dict[str, str | None], estimating: bool, density: float | None) -> Path | None:
@@ -99,7 +106,7 @@ def _checked(output: str | None, inputs: dict[str, str | None], estimating: bool
     return Path(folder)
 
 
-def _write(export: CExport, folder: Path) -> int:
+def _write(export: CExport, folder: Path) -> None:
     from qleaky.export.c.folder import write_folder
 
     contract, files = contract_beside(str(folder), "model"), export.files()
@@ -110,18 +117,20 @@ def _write(export: CExport, folder: Path) -> int:
         f"Written: {folder}/ ({len(files)} files, {size:,} bytes), {contract}. `make -C {folder} run-host` checks the code on "
         f"this machine; {folder}/README.md has its interface. The contract stays with you."
     )
-    return 0
 
 
 def _prove(export: CExport) -> int:
     """Print what is proved of the C: 0 where everything is, 1 where something is refuted, 3 where something is left open."""
-    from qleaky.verification.c_proofs import prove_c
+    from qleaky.verification.c_proofs import prove_model, runtime_text
 
     with stages(1) as advance:
         advance("proving the C of every layer")
-        proofs = prove_c(export.network, export.model)
+        proofs = prove_model(export.network, export.model, runtime_text(export.model))
     click.echo(str(proofs))
-    return 1 if proofs.refuted else 0 if proofs.proved else 3
+    if proofs.refuted:
+        click.echo("refuted: nothing was written.")
+        return REFUTED
+    return 0 if proofs.proved else OPEN
 
 
 def _print_estimate(network: IntegerNetwork, found: Estimate, board: Board | None, dsp: bool) -> int:

@@ -87,4 +87,12 @@ def estimate(network: IntegerNetwork, model: CModel, rates: Rates) -> Estimate:
 
 
 def _total(cost: Mapping[str, float], parts: Mapping[str, float]) -> float:
-    return sum(cost[part] * count for part, count in parts.items() if count)
+    return sum(_cost(cost, part) * count for part, count in parts.items() if count)
+
+
+def _cost(cost: Mapping[str, float], part: str) -> float:
+    """Of a part that was measured, or of the one most like it: names go from what matters most to what matters least."""
+    if part in cost:
+        return cost[part]
+    base = part.partition(",")[0]
+    return next(value for name, value in cost.items() if name == base or name.startswith(f"{base},"))
