@@ -62,7 +62,7 @@ def _plain(window: _Windows, sink: Sink) -> list[str]:
 def _pooled(window: _Windows, pool: tuple[Axis, Axis], sink: Sink) -> list[str]:
     """Every pooled place: the totals of all its taps that lie inside the convolution, then every output."""
     places, outputs = math.prod(axis.places for axis in pool), window.sums.outputs
-    rows, columns = (replace(axis, place=taps.coordinate) for axis, taps in zip(window.axes, pool, strict=True))
+    rows, columns = (replace(axis, place=taps.coordinate, signed=True) for axis, taps in zip(window.axes, pool, strict=True))
     taps = over_taps(pool, replace(window, axes=(rows, columns)).each(lambda o, value: [f"totals[{o}] += {value};"]))
     k = place([("o", places), *_at(pool)])
     results = loop("o", outputs, [f"const uint32_t k = {k};", *sink.take("k", "totals[o]", ordered=False)])
@@ -163,14 +163,10 @@ class _Windows:
         if not always:
             start, width, skip = place([*terms, ("left", 1)]), "width", "skip"
         else:
-            start, width, skip = _added(place(terms), f"(uint32_t)({columns.start})"), f"{columns.kernel}u", "0u"
+            start, width, skip = place([*terms, (f"(uint32_t)({columns.start})", 1)]), f"{columns.kernel}u", "0u"
         call = f"qleaky_events_range(x, {start}, {width}, {self._tap(skip)}, events + count)"
         body = [f"count += {call};"]
         if rows.condition is not None:
             body = block(f"if ({rows.condition})", body)
         body = rows.defined(body)
         return loop(rows.tap, rows.kernel, body) if rows.kernel > 1 else body
-
-
-def _added(index: str, start: str) -> str:
-    return start if index == "0u" else f"{index} + {start}"

@@ -20,6 +20,7 @@ from qleaky.integer.proof import INT32_MAX
 from qleaky.integer.signals import absolute_sums, as_integers
 from qleaky.integer.weighted import Conv, Linear
 
+PART = 512  # events of a list: 1 KiB
 Take = Callable[[str, str], list[str]]
 
 
@@ -55,6 +56,21 @@ class WeightedSums:
         """As :meth:`each`, for the ``outputs`` of one group of channels alone; one output a call."""
         o = place([(group, outputs), ("r", 1)])
         return loop("r", outputs, [f"const uint32_t o = {o};", *self._call("o"), *take("o", self._value("sums[0]"))])
+
+    def in_parts(self, take: Take) -> list[str]:
+        """As :meth:`each` for few outputs of many bits ``x``, part by part, so that the list of events stays short."""
+        inputs = self.product.inputs
+        size = f"{PART}u" if inputs % PART == 0 else f"{inputs}u - start < {PART}u ? {inputs}u - start : {PART}u"
+        part = [
+            f"const uint32_t size = {size};",
+            "const uint32_t count = qleaky_events_range(x, start, size, start, events);",
+            *self._call("0u"),
+            *loop("o", self.outputs, ["totals[o] += sums[o];"]),
+        ]
+        zero = loop("o", self.outputs, ["qleaky_put_i32(totals, o, 0);"])
+        parts = loop("start", inputs, part, step=PART)
+        results = loop("o", self.outputs, take("o", self._value("totals[o]")))
+        return [f"int32_t totals[{self.outputs}];", *zero, *parts, *results]
 
     def _call(self, first: str) -> list[str]:
         call = self.product.call(first=first, source=self.source, count=self.count, sums="sums")
@@ -103,8 +119,10 @@ def linear_operation(context: Context, layer: Linear, lif: LIF | None) -> Operat
         k = place([("p", sums.outputs), (o, 1)])
         return [f"const uint32_t k = {k};", *sink.take("k", value, ordered=True)]
 
-    body = [*at_position, *sums.each(take)]
-    body = [*prepared, *sink.before(ordered=True), *(body if positions == 1 else loop("p", positions, body))]
+    body = [*at_position, *sums.each(take)] if positions == 1 else loop("p", positions, [*at_position, *sums.each(take)])
+    if source.array.bits and positions == 1 and sums.outputs <= product.group and product.inputs > PART:
+        body, temporaries = sums.in_parts(take), [Temporary("events", "uint16_t", PART)]
+    body = [*prepared, *sink.before(ordered=True), *body]
     last = layer.name if lif is None else lif.name
     comment = f"{layer.name}: I = W x{'' if sums.bias is None else ' + b'}, {_over(source)}" + _then(lif)
     return weighted_operation(context, last, comment, source, body, sink, sums, temporaries)

@@ -12,7 +12,11 @@ from qleaky.integer.windows import Window
 
 @dataclass(frozen=True)
 class Axis:
-    """One spatial axis: ``size`` of the input, ``places`` of the output; ``place`` and ``tap`` name C variables."""
+    """One spatial axis: ``size`` of the input, ``places`` of the output.
+
+    ``place``, ``tap`` and ``coordinate`` name C variables. The coordinate, in the input, is int32_t; so is the place where it
+    is ``signed``: a coordinate itself.
+    """
 
     size: int
     places: int
@@ -23,6 +27,7 @@ class Axis:
     place: str
     tap: str
     coordinate: str
+    signed: bool = False
 
     @property
     def lowest(self) -> int:
@@ -44,15 +49,19 @@ class Axis:
     @property
     def start(self) -> str:
         """The coordinate of tap 0, an int32_t expression."""
-        return _sum([_times(f"(int32_t){self.place}", self.stride)] if self.places > 1 else [], -self.before)
+        return _sum(self._at_place, -self.before)
 
     def defined(self, body: list[str]) -> list[str]:
         """``body`` behind the declaration of the coordinate, where it uses that."""
         if not re.search(rf"\b{self.coordinate}\b", "\n".join(body)):
             return body
-        terms = [_times(f"(int32_t){self.place}", self.stride)] if self.places > 1 else []
-        terms += [_times(f"(int32_t){self.tap}", self.dilation)] if self.kernel > 1 else []
+        terms = self._at_place + ([_times(f"(int32_t){self.tap}", self.dilation)] if self.kernel > 1 else [])
         return [f"const int32_t {self.coordinate} = {_sum(terms, -self.before)};", *body]
+
+    @property
+    def _at_place(self) -> list[str]:
+        place = self.place if self.signed else f"(int32_t){self.place}"
+        return [_times(place, self.stride)] if self.places > 1 else []
 
     def index(self, stride: int) -> list[tuple[str, int]]:
         """The coordinate's term in an index of the input; none where it is always 0."""

@@ -14,7 +14,7 @@ from qleaky.export.c.manifest import FILE, Manifest
 from qleaky.export.c.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[3]
-STRICT = "-std=c99 -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -pedantic -Werror".split()
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror"]
 
 
 def tool(name: str) -> str:

@@ -1,0 +1,51 @@
+"""Deciding claims with z3: a claim holds if its negation has no solution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import z3
+
+from qleaky.verification.c_proofs.values import Term
+
+
+class UndecidedError(Exception):
+    """z3 gave no answer in the time that it had; the message says so. Never leaves this package."""
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment at which a statement is left open, and the seconds that it had."""
+
+    at: float
+    seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """From now."""
+        return cls(monotonic() + seconds, seconds)
+
+
+def counterexample(assumption: Term, claim: Term, deadline: Deadline) -> Any | None:
+    """A model in which the assumption holds and the claim does not; None where the claim is proved.
+
+    Raises:
+        UndecidedError: no answer before the deadline.
+    """
+    left = deadline.at - monotonic()
+    if left <= 0:
+        raise UndecidedError(f"no answer within {deadline.seconds:g} s")
+    solver = z3.SolverFor("QF_BV")
+    solver.set("timeout", max(1, int(1000 * left)))
+    solver.add(assumption, z3.Not(claim))
+    answer = solver.check()
+    if answer == z3.unknown:
+        raise UndecidedError(f"z3 gave no answer within {deadline.seconds:g} s ({solver.reason_unknown()})")
+    return solver.model() if answer == z3.sat else None
+
+
+def valued(model: Any, term: Term) -> int:
+    """The signed number that a term has in a model."""
+    return int(model.eval(term, model_completion=True).as_signed_long())
