@@ -1,7 +1,7 @@
 """Fits what parts of a step cost on each core to runs in QEMU: python benchmarks/mcu_costs.py [--write] [CORE...].
 
-Prints, for each core, how far the fit is from what was measured: of the networks that it learned from, of others, and of those that
-ship. ``--write`` keeps the coefficients in export/c/costs.toml, of the cores that were measured. Counts repeat exactly.
+Prints, for each core, how far the fit is from what was measured: of the networks that it learned from, of others, and of those
+that ship. ``--write`` keeps the coefficients in export/c/costs.toml, of the cores that were measured. Counts repeat exactly.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Prepared:
             return None
         report = self.folder.check(target, compiler="clang", emulator="qemu", flags=["-DQLEAKY_DSP"] if dsp else [])
         assert report.mismatches == 0, f"{self.name} on {core}: {report.reasons}"
-        assert report.instructions is not None and report.flash is not None and report.stack is not None
+        assert report.instructions is not None
+        assert report.flash is not None
+        assert report.stack is not None
         weights = sum(array.size for array in self.model.constants)
         return Measured(self.name, self.step, self.code, report.instructions, report.flash - weights, weights, report.stack)
 
@@ -160,17 +162,14 @@ def costs_of(core: str, found: Mapping[str, list[Measured]], every: bool) -> dic
         report(core, what, errors)
         for (name, instructions, size), m in zip(errors, measured, strict=True):
             if every or what == "shipped":
-                print(
-                    f"    {name:40} {m.instructions:9,} instructions ({instructions:+6.1%}), {m.code_bytes + m.weights:6,} bytes ({size:+6.1%})"
-                )
+                flash = f"{m.code_bytes + m.weights:7,} bytes ({size:+6.1%})"
+                print(f"    {name:40} {m.instructions:9,} instructions ({instructions:+6.1%}), {flash}")
     return {"stack": max(m.stack for measured in found.values() for m in measured), "step": step, "code": code}
 
 
 def text(costs: Mapping[str, Mapping[str, Any]]) -> str:
     """The file."""
-    lines = [
-        "# Written by benchmarks/mcu_costs.py --write: instructions of parts of a step, bytes of parts of the code (clang -O2)."
-    ]
+    lines = ["# Written by benchmarks/mcu_costs.py --write: instructions of a step's parts, bytes of the code's (clang -O2)."]
     for core in sorted(costs, key=CORES.index):
         lines += ["", f"[{json.dumps(core)}]", f"stack = {costs[core]['stack']}"]
         for table in ("step", "code"):

@@ -60,6 +60,6 @@ def check_fit(board: Board, found: Estimate, *, dsp: bool = False) -> None:
     """
     if lacking := shortages(board, found, dsp=dsp):
         raise InputError(
-            f"board={board.name!r} ({board.title}) cannot hold this network: it takes about {' and '.join(lacking)}. Use weights "
-            f"or states of fewer bits, a smaller network, or a board with more; docs/microcontrollers.md lists them."
+            f"board={board.name!r} ({board.title}) cannot hold this network: it takes about {' and '.join(lacking)}. Use "
+            f"weights or states of fewer bits, a smaller network, or a board with more; docs/microcontrollers.md lists them."
         )

@@ -18,7 +18,7 @@ from qleaky.export.c.context import Context
 from qleaky.export.c.direct import DirectProduct
 from qleaky.export.c.neuron import neuron_code
 from qleaky.export.c.products import PackedProduct, Product
-from qleaky.export.c.weighted import product_of
+from qleaky.export.c.weighted import PART, product_of
 from qleaky.integer import IntegerNetwork
 from qleaky.integer.layers import LIF, Add, Concat, Delay, Layer
 from qleaky.integer.shaping import AveragePool, MaxPool, Reshape
@@ -99,15 +99,27 @@ def _weighted(context: Context, layer: Linear | Conv, rate: NDArray[Any]) -> Ite
     groups = -(-outputs // product.group)
     yield from _gathered(context, layer, rate, evaluated)
     events = _events(layer, rate) * _repeats(context, layer) / getattr(layer, "groups", 1) if bits else evaluated * inputs
+    parts = parts_of(context, layer, product, bits)
     kind = _kind(product, bits) + ("" if groups > 1 else ", once")
     yield kind, events * groups
-    yield f"call of {kind}", evaluated * groups
+    yield f"call of {kind}", evaluated * groups * parts
+    if parts > 1:
+        yield "part", parts
+        yield "sum of a part", parts * outputs
     if isinstance(product, PackedProduct):
         if product.bits != 8:
             yield "flush", events * groups / (product.interval or 1)
         if product.packed.scale.size > 1:
             yield "rescaled sum", evaluated * outputs
     yield _sums(context, layer, product), evaluated * outputs
+
+
+def parts_of(context: Context, layer: Linear | Conv, product: Product | DirectProduct, bits: bool) -> int:
+    """In how many parts a long row of bits is summed, where its outputs are few."""
+    inputs, outputs = layer.weight.shape[1], layer.weight.shape[0]
+    places = math.prod(context.network.signals[layer.name].shape) // outputs
+    long = isinstance(layer, Linear) and bits and places == 1 and outputs <= product.group and inputs > PART
+    return -(-inputs // PART) if long else 1
 
 
 def _sums(context: Context, layer: Linear | Conv, product: Product | DirectProduct) -> str:
@@ -220,6 +232,7 @@ def _code(context: Context, layer: Layer) -> dict[str, int]:
             where = "linear" if isinstance(layer, Linear) else "conv"
             outputs, inputs = layer.weight.shape[0], layer.weight.shape[1]
             found = {_kind(product, bits): 1, f"{where} of {'events' if bits else 'numbers'}": 1}
+            found["parts"] = int(parts_of(context, layer, product, bits) > 1)
             found["groups"] = int(outputs > product.group)
             found["uneven groups"] = int(outputs > product.group and outputs % product.group > 0)
             found["words"] = int(bits and where == "linear" and inputs >= 64)

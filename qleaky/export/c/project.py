@@ -1,4 +1,4 @@
-"""The files around the generated code: what builds it, checks it and says what it is, for each way in which firmware is built."""
+"""The files around the generated code: what builds it, checks it and says what it is, in each way that firmware is built."""
 
 from __future__ import annotations
 

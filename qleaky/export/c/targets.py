@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _BARE = "-ffreestanding -fno-builtin -ffunction-sections -fdata-sections"
-_LINK = "-nostdlib -fuse-ld=lld -Wl,--gc-sections"
-_QUIET = "-icount shift=0 -display none -monitor none -nodefaults -no-reboot"
+_NO_GATHERS = " -mllvm -enable-arm-maskedgatscat=false"  # what clang 14 crashes in
+_QUIET = "-icount shift=0 -display none -monitor none -no-reboot"
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,8 @@ class Target:
 
     @property
     def link(self) -> str:
-        """What clang needs to link for it."""
-        scripts = f"-Wl,-L,ports/{self.port} -Wl,-T,ports/{self.port}/boards/{self.board}.ld"
-        return f"--target={self.triple} {self.flags} {_LINK} {scripts}"
+        """What lld needs to link for it."""
+        return f"--gc-sections -L ports/{self.port} -T ports/{self.port}/boards/{self.board}.ld"
 
     @property
     def emulate(self) -> str:
@@ -56,16 +55,9 @@ class Target:
 
 
 def _cortex(name: str, triple: str, board: str, machine: str, eighths: int) -> Target:
-    flags = f"-mcpu={name} -mthumb"
-    return Target(
-        name,
-        f"{triple}-none-{'eabi' if name == 'cortex-m0' else 'eabihf'}",
-        flags,
-        "cortex_m",
-        board,
-        ("qemu-system-arm", machine),
-        eighths,
-    )
+    abi, qemu = "eabi" if name == "cortex-m0" else "eabihf", ("qemu-system-arm", machine)
+    flags = f"-mcpu={name} -mthumb" + (_NO_GATHERS if name == "cortex-m55" else "")
+    return Target(name, f"{triple}-none-{abi}", flags, "cortex_m", board, qemu, eighths)
 
 
 TARGETS = (

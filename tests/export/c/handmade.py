@@ -138,13 +138,10 @@ def golden(steps: int = 5, samples: int = 6) -> GoldenRuns:
 
 
 def _of_steps(kind: str, array: Any) -> Any:
-    return np.array(
-        [
-            [fnv(f"qleaky-digest-1 lif {kind} {t} 2\n".encode() + one.astype("<i4").tobytes()) for one in batch]
-            for t, batch in enumerate(array)
-        ],
-        np.uint32,
-    )
+    def digest(t: int, codes: Any) -> int:
+        return fnv(f"qleaky-digest-1 lif {kind} {t} 2\n".encode() + codes.astype("<i4").tobytes())
+
+    return np.array([[digest(t, codes) for codes in batch] for t, batch in enumerate(array)], np.uint32)
 
 
 def _of_output(name: str, numbers: Any) -> int:

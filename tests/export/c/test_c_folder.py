@@ -140,7 +140,7 @@ def test_a_file_in_the_place_of_the_folder_and_a_folder_in_the_place_of_a_file_a
 
 
 def test_a_folder_whose_parent_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="Cannot make the folder .*: No such file or directory"):
+    with pytest.raises(OutputError, match=r"Cannot make the folder .*: No such file or directory"):
         write_folder(tmp_path / "no" / "out", files({"a.c": b"1"}))
 
 
