@@ -1,11 +1,12 @@
 """784-256-10 as dense C on int8 weights, for comparison: every weight times its input, spike or none.
 
 Two ways of the sums: a dot product per output, as anyone would write it; and CMSIS-NN's ``arm_fully_connected_s8``, from a
-checkout of its own (https://github.com/ARM-software/CMSIS-NN, which is not part of this project). The neurons are the same code.
+checkout of its own (https://github.com/ARM-software/CMSIS-NN, no part of this project). The neurons are the same code.
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,14 @@ def cmsis_files(work: Workload, checkout: Path) -> dict[str, str]:
     for header in (checkout / "Include").rglob("*.h"):
         files[header.relative_to(checkout / "Include").as_posix()] = header.read_text()
     return files | {name: (checkout / folder / name).read_text() for name, folder in CMSIS.items()}
+
+
+def revision(checkout: Path) -> str:
+    """Which CMSIS-NN it is: what its file REVISION says, or else the commit."""
+    if (told := checkout / "REVISION").is_file():
+        return told.read_text().strip()
+    found = subprocess.run(["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    return f"commit {found.stdout.strip()}" if found.returncode == 0 else "of an unknown revision"
 
 
 # The harness is built without built-in functions, with which four bytes would be copied by a call.

@@ -77,7 +77,8 @@ def measured(
             raise
         if exact and report.verdict != "measured":
             raise ArtefactError(f"{work.name} on {core}: {report}")
-        assert report.instructions is not None and report.flash is not None
+        assert report.instructions is not None
+        assert report.flash is not None
         return Cost(report.instructions, report.flash, report.state_size, stack(folder.directory, target, flags))
 
 
@@ -110,3 +111,10 @@ def stack(directory: Path, target: str, flags: tuple[str, ...]) -> int:
         frames[function.rpartition(":")[2]] = int(size)
     step = next(size for function, size in frames.items() if re.fullmatch(r"model_step(_i\d+)?", function))
     return step + max((size for function, size in frames.items() if function.endswith("_run")), default=0)
+
+
+def compiler_name() -> str:
+    """The compiler and its version, without what a distribution adds."""
+    found = re.search(r"clang version (\d+\.\d+\.\d+)", toolchain(machine_of("cortex-m4"), "clang").name)
+    assert found is not None
+    return f"clang {found[1]}"

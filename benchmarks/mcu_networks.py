@@ -74,9 +74,7 @@ def dense_workloads(width: str) -> list[Workload]:
 def reference_workload(name: str) -> Workload:
     """A trained network with the first two of its golden inputs, which are recordings."""
     trained = models.load(name)
-    network = qleaky.lower(
-        trained.network, trained.sample_input, input_format=trained.input_format, readout=trained.readout
-    )
+    network = qleaky.lower(trained.network, trained.sample_input, input_format=trained.input_format, readout=trained.readout)
     assert isinstance(network, IntegerNetwork)
     with np.load(trained.folder / "golden.npz") as golden:
         inputs = golden["inputs"]

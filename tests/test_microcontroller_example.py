@@ -1,4 +1,4 @@
-"""The example of a spoken digit: on an emulated Cortex-M4 it hears what the reference does, in recordings of its own or yours."""
+"""The example of a spoken digit: on an emulated Cortex-M4 it hears what the reference does, in its recordings or yours."""
 
 import os
 import re

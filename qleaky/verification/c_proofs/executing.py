@@ -249,7 +249,7 @@ class _Frame:
 
     def _cell(self, expression: Any) -> Cell:
         inner = expression.expr if expression.op == "*" else None
-        cell = self.variables.get(inner.name) if type(inner).__name__ == "ID" else None
+        cell = self.variables.get(getattr(inner, "name", "")) if type(inner).__name__ == "ID" else None
         if not isinstance(cell, Cell):
             self._refuse("follows a pointer that is no parameter")
         assert isinstance(cell, Cell)

@@ -4,9 +4,9 @@ For fields of B bits (qleaky_lanes.h), with sums s[k] of field k over some event
 
     even = sum of s[2k] * 2^(2Bk)        odd = sum of s[k] * 2^(B(k-1)), k >= 1        modulo 2^32
 
-ADDED: one more word w turns these sums for s into those for s + w's fields, whatever s is: an induction over events. TAKEN:
-while no s exceeds the layer's limit, the lanes are exactly the s. The limit is what the fields of the emitted array can add up
-to in as many events as the emitted text lets pass before it empties the lanes.
+ADDED: one more word adds to both what its fields do to these sums, whatever they are; both are linear, so by induction they
+are those of all events. TAKEN: while no s exceeds the layer's limit, the lanes are exactly the s. The limit is what the fields of
+the emitted array can add up to in as many events as the emitted text lets pass before it empties the lanes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 import z3
 
-from qleaky.export.c.interface import ConstArray
+from qleaky.export.c.interface import CModel, ConstArray
 from qleaky.verification.c_proofs.executing import Machine
 from qleaky.verification.c_proofs.reading import Source, UnreadableError
 from qleaky.verification.c_proofs.results import Open, Proved, Refuted, Result
@@ -36,25 +36,28 @@ _PART = re.compile(r"product_part = product_left < (\d+)u \? product_left : (\d+
 
 @dataclass(frozen=True)
 class Packed:
-    """One product of the text: fields of ``bits``, the largest of them, and stages (B, limit, in words) of its lanes."""
+    """One product of the text: the C name of its layer, and the stages of its lanes: field bits B, limit, and when emptied."""
 
-    layer: str
-    bits: int
+    name: str
     stages: tuple[tuple[int, int, str], ...]
 
 
-def packed_products(source: Source, constants: Mapping[str, ConstArray]) -> list[Packed]:
+def packed_products(model: CModel) -> list[Packed]:
     """Every product with packed lanes, from its call and its array.
 
     Raises:
-        UnreadableError: a call that has no array of whole rows, or is of no form that is known here.
+        UnreadableError: a call that has no array of whole rows, or is of no form that is known here, or packed weights that no
+            call reads.
     """
-    text = source.plain
+    text, constants = Source(model.source).plain, {array.name: array for array in model.constants}
     products = [_product(*found.groups(), constants=constants) for found in _BLOCK.finditer(text)]
-    kernels = text[: text.find("qleaky_sum_")].count("QLEAKY_LANES_H")  # the runtime's own definitions come first, or not at all
-    calls = len(re.findall(r"\bqleaky_sum_[1248]x\d+\(product_rows,", text))
-    if len(products) != calls:
-        raise UnreadableError(f"The C text calls kernels of packed lanes {calls} times; {len(products)} of them can be read ({kernels}).")
+    calls = len(re.findall(r"\bqleaky_sum_[1248]x\d+\b", text))
+    packed = {array.name for array in model.constants if array.name.endswith("_weights") and array.ctype == "uint32_t"}
+    if len(products) != calls or {f"{product.name}_weights" for product in products} != packed:
+        raise UnreadableError(
+            f"The C text calls kernels of packed lanes {calls} times and has {len(packed)} arrays for them; a proof can read "
+            f"{len(products)} of the calls."
+        )
     return list(dict.fromkeys(products))
 
 
@@ -63,13 +66,13 @@ def _product(name: str, inputs: str, before: str, width: str, call: str, *, cons
     if array is None or array.ctype != "uint32_t" or array.values.size % int(inputs):
         raise UnreadableError(f"There is no array {name}_weights of words in rows of {inputs}, as the C text reads it.")
     bits = int(width)
-    shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    fields = (array.values.astype(np.uint32).reshape(-1, int(inputs), 1) >> shifts & np.uint32((1 << bits) - 1)).astype(np.int64)
+    words = array.values.astype(np.int64).reshape(-1, int(inputs), 1)
+    fields = words >> np.arange(0, 32, bits) & ((1 << bits) - 1)
     largest, total = int(fields.max()), int(fields.sum(axis=1).max())
     given = [part.strip() for part in call.split(",")]
     part = _PART.search(before)
     whole = int(max(part.groups(), key=int)) * largest if part else total
-    stages = [(1 << i, words * largest, f"{words} words") for i, words in enumerate(_WIDENINGS[bits])]
+    stages = [(bits << i, words * largest, f"{words} words") for i, words in enumerate(_WIDENINGS[bits])]
     if bits != 8:
         if not re.fullmatch(r"\d+u", given[3]):
             raise UnreadableError(f"The C text empties the lanes of {name} every {given[3]} events, which is no number.")
@@ -77,28 +80,29 @@ def _product(name: str, inputs: str, before: str, width: str, call: str, *, cons
         stages.append((4, most * largest, f"{most} events"))
     if bits in (4, 8):
         stages.append((8, whole, f"{part.group(1)} events" if part else f"all {inputs} events"))
-    return Packed(name, bits, tuple(stages))
+    return Packed(name, tuple(stages))
 
 
-def prove_lanes(source: Source, products: list[Packed], seconds: float) -> Iterator[Result]:
-    """Both statements for every product."""
+def prove_lanes(source: Source, products: list[Packed], names: Mapping[str, str], seconds: float) -> Iterator[Result]:
+    """Both statements for every product; ``names``: the layers that C names stand for."""
     for product in products:
+        layer = names.get(product.name, product.name)
         widths = {bits for bits, _, _ in product.stages}
-        yield _decide(product, ADDED, [_Lanes(source, bits, None) for bits in sorted(widths)], seconds)
+        yield _decide(layer, ADDED, [_Lanes(source, bits, None) for bits in sorted(widths)], seconds)
         limited = [_Lanes(source, bits, limit) for bits, limit, _ in product.stages]
-        yield _decide(product, f"{TAKEN} ({', '.join(words for *_, words in product.stages)})", limited, seconds)
+        yield _decide(layer, f"{TAKEN} ({', '.join(words for *_, words in product.stages)})", limited, seconds)
 
 
-def _decide(product: Packed, statement: str, lanes: list[_Lanes], seconds: float) -> Result:
+def _decide(layer: str, statement: str, lanes: list[_Lanes], seconds: float) -> Result:
     start, deadline = perf_counter(), Deadline.after(seconds)
     try:
         for each in lanes:
             if found := each.refute(deadline):
                 what, inputs, c, wanted = found
-                return Refuted(product.layer, statement, f"{what}, fields of {each.bits} bits", None, inputs, c, wanted)
+                return Refuted(layer, statement, f"{what}, fields of {each.bits} bits", None, inputs, c, wanted)
     except UndecidedError as reason:
-        return Open(product.layer, statement, str(reason))
-    return Proved(product.layer, statement, perf_counter() - start)
+        return Open(layer, statement, str(reason))
+    return Proved(layer, statement, perf_counter() - start)
 
 
 _Found = tuple[str, dict[str, int], dict[str, int], dict[str, int]]
@@ -124,7 +128,9 @@ class _Lanes:
         unsigned = (1 << 32) - 1
         wrong = [(what, got, wanted) for what, got, wanted in claims if not z3.is_true(model.eval(got == wanted, True))]
         what, got, wanted = wrong[0] if wrong else ("an operation is undefined", *claims[0][1:])
-        inputs = {str(term): valued(model, term) & unsigned for term in [z3.BitVec("w", 32), *self.sums] if model[term] is not None}
+        inputs = {
+            str(term): valued(model, term) & unsigned for term in [z3.BitVec("w", 32), *self.sums] if model[term] is not None
+        }
         return what, inputs, {"lanes": valued(model, got) & unsigned}, {"lanes": valued(model, wanted) & unsigned}
 
     def _call(self, name: str, *numbers: Term) -> Term:
@@ -137,12 +143,11 @@ class _Lanes:
         return z3.Sum([s << (self.bits * (k - 1)) for k, s in enumerate(sums) if k])
 
     def _added(self) -> list[tuple[str, Term, Term]]:
-        w, field = z3.BitVec("w", 32), (1 << self.bits) - 1
-        more = [s + (z3.LShR(w, self.bits * k) & field) for k, s in enumerate(self.sums)]
-        even, odd = self._even(self.sums), self._odd(self.sums)
+        w, lanes, field = z3.BitVec("w", 32), z3.BitVec("lanes", 32), (1 << self.bits) - 1
+        fields = [z3.LShR(w, self.bits * k) & field for k in range(len(self.sums))]
         return [
-            ("the even lanes", self._call(f"even_{self.bits}", even, w), self._even(more)),
-            ("the odd lanes", self._call(f"odd_{self.bits}", odd, w), self._odd(more)),
+            ("the even lanes", self._call(f"even_{self.bits}", lanes, w), lanes + self._even(fields)),
+            ("the odd lanes", self._call(f"odd_{self.bits}", lanes, w), lanes + self._odd(fields)),
         ]
 
     def _taken(self) -> list[tuple[str, Term, Term]]:

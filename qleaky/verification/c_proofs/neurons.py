@@ -1,4 +1,4 @@
-"""Statements about the C of a layer's neurons: nothing undefined happens, it is the contract's step, states stay where they are."""
+"""Statements about the C of a layer's neurons: all of it is defined, it is the contract's step, states stay in their bounds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import z3
 
 from qleaky.export.c.interface import ConstArray, c_type
 from qleaky.fixed import QFormat
-from qleaky.integer.lif import LIF
+from qleaky.integer.lif import LIF, Synapse
 from qleaky.integer.signals import IntArray, Signal
 from qleaky.verification.c_proofs.executing import Cell, Machine
 from qleaky.verification.c_proofs.reading import Source, UnreadableError
@@ -39,6 +39,11 @@ class Neurons:
 
     def prove(self, seconds: float) -> Iterator[Result]:
         """The statements, each with ``seconds`` at most."""
+        if not fits(self._largest()):
+            yield Open(
+                self.layer.name, EQUAL, f"its numbers reach {self._largest()}, more than the 64 bits of the specification"
+            )
+            return
         arguments = self._arguments()
         shared = _Table(self, rows(self.layer, self.x, arguments, apart=False))
         for statement in (DEFINED, EQUAL, INSIDE):
@@ -48,6 +53,20 @@ class Neurons:
                 apart = _Table(self, rows(self.layer, self.x, arguments, apart=True))
                 result = apart.decide(statement, start, deadline)
             yield result
+
+    def _largest(self) -> int:
+        """A bound on every number of the specification: of both sums, of resets, and of what is emitted."""
+        layer, x, found = self.layer, self.x, [self.layer.output(self.x).magnitude]
+        entering = (x.magnitude, layer.current_shift(x))
+        parts: list[LIF | Synapse] = [layer] if layer.synapse is None else [layer.synapse, layer]
+        for part in parts:
+            current, shift = entering
+            state = max(-part.state.lowest, part.state.highest)
+            extra = max(15, shift, 0)
+            taken = layer.max_spikes * max(abs(int(layer.theta.min())), abs(int(layer.theta.max())))
+            found.append(((state << 1) + taken + 1 << extra) + (current << (extra - shift)))
+            entering = (state, layer.membrane_shift(x))
+        return max(found)
 
     def _arguments(self) -> dict[str, IntArray]:
         """What the C is given beside states and current: for every neuron its element of an array.
@@ -74,9 +93,8 @@ class Neurons:
 
     def _calls(self) -> list[list[str]]:
         """The arguments of every call of the step."""
-        text, calls = self.source.plain.replace(self.source.body(f"{self.prefix}_step"), ""), []
-        for found in re.finditer(rf"\b{self.prefix}_step\(", text):
-            calls.append(_split(text[found.end() :]))
+        text = self.source.plain.replace(self.source.body(f"{self.prefix}_step"), "")
+        calls = [_split(text[found.end() :]) for found in re.finditer(rf"\b{self.prefix}_step\(", text)]
         if not calls:
             raise UnreadableError(f"layer {self.layer.name!r}: the C text never calls {self.prefix}_step.")
         return calls

@@ -64,7 +64,8 @@ def _results(network: IntegerNetwork, model: CModel, source: Source, seconds: fl
     for layer in network.lif_layers:
         prefix = f"{context.name(layer.name)}_neuron"
         yield from Neurons(layer, network.signals[layer.input], prefix, source, constants).prove(seconds)
-    yield from prove_lanes(source, packed_products(source, constants), seconds)
+    names = {context.name(layer.name): layer.name for layer in network.layers}
+    yield from prove_lanes(source, packed_products(model), names, seconds)
     for given in network.inputs:
         if (code := code_types(context).get(given.name)) is not None:
             yield prove_encoder(source, code.encoder, given.name, given.format, seconds)

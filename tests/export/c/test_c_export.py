@@ -1,4 +1,4 @@
-"""``export_c``: the same arguments give the same bytes, what it refuses leaves nothing behind, and what it writes checks itself."""
+"""``export_c``: the same arguments give the same bytes, what it refuses leaves nothing, and what it writes checks itself."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,17 @@ from qleaky import IntegerNetwork, export_c, lower
 from qleaky.errors import InputError, LoweringError, UsageError
 from qleaky.export.c.manifest import FILE, Manifest
 from qleaky.model_reference import HowToLower, load_model
-from qleaky.models import FeedForward
 from qleaky.verification.mcu.checking import check_folder
 
 
 def held(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def leaky(layer: torch.nn.Module) -> torch.nn.Module:
+    """A layer with neurons behind it, one step of them."""
+    state = qleaky.FixedPoint(bits=8, frac_bits=5)
+    return torch.nn.Sequential(layer, qleaky.Leaky(beta=230 / 256, state_quant=state, init_hidden=True))
 
 
 def digits() -> IntegerNetwork:
@@ -62,9 +67,9 @@ def test_dsp_changes_no_bit_and_is_taken_where_the_compiler_has_it(tmp_path: Pat
 
 
 def test_a_torch_network_is_lowered_first(tmp_path: Path) -> None:
-    net = FeedForward([12, 9], beta=0.5)
-    given: dict[str, Any] = {"sample_input": torch.zeros(6, 2, 12), "input_format": "spikes", "readout": "spike_count"}
-    quantized = qleaky.quantize(net, torch.randint(0, 2, (6, 8, 12)).float(), input_format="spikes")
+    given: dict[str, Any] = {"sample_input": torch.zeros(2, 12), "num_steps": 6, "input_format": "spikes"}
+    given |= {"readout": "spike_count"}
+    quantized = leaky(qleaky.QuantLinear(12, 9, weight_bits=8))
     contract = export_c(quantized, tmp_path / "c", **given)
     assert contract.digest == lower(quantized, **given).digest
     with pytest.raises(UsageError, match=r"export_c: a torch network is traced first; pass sample_input="):
@@ -103,9 +108,9 @@ def test_a_network_that_a_board_cannot_hold_is_refused_with_numbers(tmp_path: Pa
 
 
 def test_a_network_of_floats_has_no_c(tmp_path: Path) -> None:
-    net = FeedForward([12, 9], beta=0.9)
+    net = leaky(torch.nn.Linear(12, 9))
     with pytest.raises(LoweringError, match="C computes the integers of a contract, and this network has none"):
-        export_c(net, tmp_path / "c", sample_input=torch.zeros(6, 2, 12))
+        export_c(net, tmp_path / "c", sample_input=torch.zeros(2, 12), num_steps=6, input_format="spikes")
     assert not (tmp_path / "c").exists()
 
 
