@@ -35,6 +35,7 @@ _HOMES = {
     "run": "reference",
     "export_onnx": "exporting",
     "export_bundle": "bundling",
+    "export_c": "c_export",
     "Runner": "verification",
     "verify": "verification",
     "QleakyError": "errors",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from qleaky.batch_norm import fold_batch_norm
     from qleaky.brevitas_adapter import from_brevitas
     from qleaky.bundling import export_bundle
+    from qleaky.c_export import export_c
     from qleaky.calibration import quantize, sensitivity
     from qleaky.dynamics import MulShift, ShiftDecay
     from qleaky.errors import QleakyError

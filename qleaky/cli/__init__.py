@@ -7,6 +7,7 @@ import click
 from qleaky._command_line import run_command
 from qleaky._version import VERSION
 from qleaky.cli._bundle import bundle
+from qleaky.cli._c import c
 from qleaky.cli._demo import demo
 from qleaky.cli._onnx import onnx
 from qleaky.cli._verify import verify
@@ -22,7 +23,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (demo, onnx, bundle, verify):
+for command in (demo, onnx, bundle, c, verify):
     cli.add_command(command)
 
 

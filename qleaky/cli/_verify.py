@@ -1,4 +1,4 @@
-"""``qleaky-export verify``: an ONNX file, a bundle's graphs, or a device's report of a bundle."""
+"""``qleaky-export verify``: an ONNX file, a bundle's graphs, a device's report of a bundle, or a folder of C."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from qleaky.cli._bundle import is_bundle, print_device_report
 from qleaky.cli._check import VERDICTS, Wanted, check_file
 from qleaky.cli._outputs import check_outputs
+from qleaky.cli._verify_c import check_c
 from qleaky.errors import InputError
 
 EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
@@ -28,7 +29,8 @@ EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
     multiple=True,
     metavar="NAME",
     help="Where to run it: onnxruntime (default), onnxruntime:<provider>, onnx-reference, openvino, tract, onnxruntime-web, a "
-    "plug-in's name, or all that are installed. Give it again for more.",
+    "plug-in's name, or all that are installed; of C: host (default), cortex-m0, -m3, -m4, -m7, -m33, -m55, riscv32. Give it "
+    "again for more.",
 )
 @click.option("--mutants", type=click.IntRange(min=1), help="Also make N wrong artefacts: are they caught?", metavar="N")
 @click.option("--json", "json_path", type=click.Path(), help="Write the certificate here.", metavar="FILE")
@@ -38,11 +40,14 @@ EXIT_CODES = {"proved": 0, "differs": 1, "measured": 3, "no verdict": 3}
 def verify(artefact: str, network: str | None, report: str | None, nonce: str | None, **wanted: Any) -> int:
     """Compare every spike and membrane of ARTEFACT with the reference, on your inputs and on adversarial vectors.
 
-    ARTEFACT is an ONNX file, or a bundle: with --report a device's report of it is checked, without its graphs run here.
+    ARTEFACT is an ONNX file, or a bundle: with --report a device's report of it is checked, without its graphs run here. Or it
+    is a folder that `c` wrote: its golden vectors run on this computer, or on emulated microcontrollers.
     """
     contract = _contract_of(artefact, network)
     outputs = {"--json": wanted["json_path"], "--html": wanted["html_path"]}
     check_outputs(outputs, {"the artefact": artefact, "--network": contract, "--inputs": wanted["inputs"], "--report": report})
+    if Path(artefact).is_dir():
+        return check_c(artefact, contract, {**wanted, "report": report, "nonce": nonce})
     if report is not None:
         return _check_report(artefact, contract, report, nonce, wanted)
     if nonce is not None:

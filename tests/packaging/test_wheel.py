@@ -47,6 +47,9 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
         "datasets/digits.npz",
         "_data/export/README.md",
         "_data/export/web/validate.html",
+        "_data/export/c/boards.toml",
+        "_data/export/c/ports/check.c",
+        "_data/export/c/templates/Makefile.j2",
         "_data/models/README.md",
     )
     assert {f"qleaky/{name}" for name in wanted} <= names

@@ -129,7 +129,9 @@ def c_model(net: IntegerNetwork, layer: str = "lif") -> CModel:
 def write_folder(directory: Path, net: IntegerNetwork, model: CModel) -> Path:
     """The files that a check builds."""
     shutil.copytree(PORTS, directory / "ports")
-    arrays = (f"const {c.ctype} {c.name}[{c.values.size}] = {{{', '.join(map(str, c.values.ravel()))}}};" for c in model.constants)
+    arrays = (
+        f"const {c.ctype} {c.name}[{c.values.size}] = {{{', '.join(map(str, c.values.ravel()))}}};" for c in model.constants
+    )
     texts = {
         "qleaky_model.h": model.header,
         "qleaky_model.c": model.source,

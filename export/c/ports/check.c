@@ -49,10 +49,11 @@ static void put_name(const char *name)
     }
 }
 
-/* Writes the decimal digits of `value`, and returns how many: by subtraction, since small cores cannot divide. */
+/* Writes the decimal digits of `value`, and returns how many: by subtraction, since small cores cannot divide. The powers are
+ * volatile, or a compiler makes a division of it again. */
 static uint32_t decimal(uint32_t value, char *text)
 {
-    static const uint32_t powers[10] = {1000000000u, 100000000u, 10000000u, 1000000u, 100000u, 10000u, 1000u, 100u, 10u, 1u};
+    static const volatile uint32_t powers[10] = {1000000000u, 100000000u, 10000000u, 1000000u, 100000u, 10000u, 1000u, 100u, 10u, 1u};
     uint32_t length = 0;
     for (uint32_t i = 0; i < 10u; i++) {
         char digit = '0';

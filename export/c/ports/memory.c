@@ -1,4 +1,5 @@
-/* What compilers call without being asked to: copying and filling memory, and on RV32I multiplication. */
+/* What compilers call without being asked to: copying and filling memory, and on RV32I multiplication.
+ * Arm's names (Run-time ABI for the Arm Architecture, 4.3.4) come with alignments that nothing here needs. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,40 @@ void *memset(void *target, int value, size_t size)
     }
     return target;
 }
+
+#ifdef __arm__
+#define COPIES(name)                                       \
+    void name(void *target, const void *source, size_t size); \
+    void name(void *target, const void *source, size_t size)  \
+    {                                                      \
+        (void)memmove(target, source, size);               \
+    }
+#define FILLS(name)                                  \
+    void name(void *target, size_t size, int value); \
+    void name(void *target, size_t size, int value)  \
+    {                                                \
+        (void)memset(target, value, size);           \
+    }
+#define CLEARS(name)                      \
+    void name(void *target, size_t size); \
+    void name(void *target, size_t size)  \
+    {                                     \
+        (void)memset(target, 0, size);    \
+    }
+
+COPIES(__aeabi_memcpy)
+COPIES(__aeabi_memcpy4)
+COPIES(__aeabi_memcpy8)
+COPIES(__aeabi_memmove)
+COPIES(__aeabi_memmove4)
+COPIES(__aeabi_memmove8)
+FILLS(__aeabi_memset)
+FILLS(__aeabi_memset4)
+FILLS(__aeabi_memset8)
+CLEARS(__aeabi_memclr)
+CLEARS(__aeabi_memclr4)
+CLEARS(__aeabi_memclr8)
+#endif
 
 #if defined(__riscv) && !defined(__riscv_mul)
 uint32_t __mulsi3(uint32_t a, uint32_t b);

@@ -39,6 +39,14 @@ QLEAKY_STATIC_ASSERT(sizeof(int) >= sizeof(int32_t), qleaky_int_has_at_least_32_
 #define QLEAKY_IN_REGISTER(value) ((void)(value))
 #endif
 
+/* Before a loop that a vector unit can take. clang 14 crashes where it makes vectors of such a loop for a Cortex-M55 and then
+ * unrolls it. */
+#if defined(__clang__) && defined(__ARM_FEATURE_MVE)
+#define QLEAKY_VECTOR_LOOP _Pragma("clang loop unroll(disable)")
+#else
+#define QLEAKY_VECTOR_LOOP
+#endif
+
 /* sums[i] = value. The value is hidden from the compiler, which would call memset where it is 0. */
 QLEAKY_INLINE void qleaky_start(int32_t *sums, uint32_t outputs, int32_t value)
 {

@@ -10,6 +10,7 @@ import msgspec
 
 from qleaky._share import shared_folder
 from qleaky.errors import InputError
+from qleaky.export.c.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,23 @@ def board_named(name: str) -> Board:
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(f"board={name!r} is unknown.{meant} Choose one of {', '.join(known)}.")
     return known[name]
+
+
+def shortages(board: Board, found: Estimate, *, dsp: bool = False) -> list[str]:
+    """What a board has too little of, with numbers; empty where the network fits."""
+    core = found.on(board.core, dsp=dsp)
+    needs = (("flash", found.flash(core), board.flash), ("RAM", found.ram(core), board.ram))
+    return [f"{need:,} bytes of {what}, {need - has:,} more than its {has:,}" for what, need, has in needs if need > has]
+
+
+def check_fit(board: Board, found: Estimate, *, dsp: bool = False) -> None:
+    """Refuse a board that a network does not fit.
+
+    Raises:
+        InputError: it does not, with numbers and what helps.
+    """
+    if lacking := shortages(board, found, dsp=dsp):
+        raise InputError(
+            f"board={board.name!r} ({board.title}) cannot hold this network: it takes about {' and '.join(lacking)}. Use "
+            f"weights or states of fewer bits, a smaller network, or a board with more; docs/microcontrollers.md lists them."
+        )

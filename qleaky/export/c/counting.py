@@ -18,7 +18,7 @@ from qleaky.export.c.context import Context
 from qleaky.export.c.direct import DirectProduct
 from qleaky.export.c.neuron import neuron_code
 from qleaky.export.c.products import PackedProduct, Product
-from qleaky.export.c.weighted import product_of
+from qleaky.export.c.weighted import PART, product_of
 from qleaky.integer import IntegerNetwork
 from qleaky.integer.layers import LIF, Add, Concat, Delay, Layer
 from qleaky.integer.shaping import AveragePool, MaxPool, Reshape
@@ -92,21 +92,44 @@ def _layer(context: Context, layer: Layer, rates: Rates) -> Iterator[tuple[str, 
 
 def _weighted(context: Context, layer: Linear | Conv, rate: NDArray[Any]) -> Iterator[tuple[str, float]]:
     """Events or numbers gathered, the products of every group of outputs, and the sums that come out."""
-    product, bits = _product(context, layer)
+    product, bits = product_in(context, layer)
     inputs, outputs = math.prod(layer.weight.shape[1:]), layer.weight.shape[0]
     places = context.network.signals[layer.name].shape
     evaluated = math.prod(places) // outputs * _repeats(context, layer)
     groups = -(-outputs // product.group)
     yield from _gathered(context, layer, rate, evaluated)
     events = _events(layer, rate) * _repeats(context, layer) / getattr(layer, "groups", 1) if bits else evaluated * inputs
-    yield _kind(product, bits), events * groups
-    yield f"call of {_kind(product, bits)}", evaluated * groups
+    parts = parts_of(context, layer, product, bits)
+    kind = _kind(product, bits) + ("" if groups > 1 else ", once")
+    yield kind, events * groups
+    yield f"call of {kind}", evaluated * groups * parts
+    if parts > 1:
+        yield "part", parts
+        yield "sum of a part", parts * outputs
     if isinstance(product, PackedProduct):
         if product.bits != 8:
             yield "flush", events * groups / (product.interval or 1)
         if product.packed.scale.size > 1:
             yield "rescaled sum", evaluated * outputs
-    yield ("sum" if _repeats(context, layer) == 1 and not _pooled(context, layer) else "pooled sum"), evaluated * outputs
+    yield _sums(context, layer, product), evaluated * outputs
+
+
+def parts_of(context: Context, layer: Linear | Conv, product: Product | DirectProduct, bits: bool) -> int:
+    """In how many parts a long row of bits is summed, where its outputs are few."""
+    inputs, outputs = layer.weight.shape[1], layer.weight.shape[0]
+    places = math.prod(context.network.signals[layer.name].shape) // outputs
+    long = isinstance(layer, Linear) and bits and places == 1 and outputs <= product.group and inputs > PART
+    return -(-inputs // PART) if long else 1
+
+
+def _sums(context: Context, layer: Linear | Conv, product: Product | DirectProduct) -> str:
+    """How sums leave a group: compilers unroll those of one call, and loops of whole groups."""
+    if _pooled(context, layer) is not None:
+        return "pooled sum"
+    outputs, where = layer.weight.shape[0], "sum of a window" if isinstance(layer, Conv) else "sum"
+    if outputs <= product.group:
+        return f"{where}, once"
+    return where if outputs % product.group == 0 else f"{where}, uneven"
 
 
 def _gathered(context: Context, layer: Linear | Conv, rate: NDArray[Any], evaluated: float) -> Iterator[tuple[str, float]]:
@@ -142,7 +165,7 @@ def _covered(layer: Conv, sizes: tuple[int, ...]) -> NDArray[Any]:
     return found
 
 
-def _product(context: Context, layer: Linear | Conv) -> tuple[Product | DirectProduct, bool]:
+def product_in(context: Context, layer: Linear | Conv) -> tuple[Product | DirectProduct, bool]:
     """The product of a layer, as its operation takes it, and whether it goes over events."""
     source = context.source(layer.input, moving=context.moving(layer.name)).array
     low, high = (source.low, source.high) if isinstance(layer, Linear) else (min(source.low, 0), max(source.high, 0))
@@ -205,9 +228,16 @@ def _code(context: Context, layer: Layer) -> dict[str, int]:
     """The pieces of code that a layer adds."""
     match layer:
         case Linear() | Conv():
-            product, bits = _product(context, layer)
+            product, bits = product_in(context, layer)
             where = "linear" if isinstance(layer, Linear) else "conv"
-            return {_kind(product, bits): 1, f"{where} of {'events' if bits else 'numbers'}": 1}
+            outputs, inputs = layer.weight.shape[0], layer.weight.shape[1]
+            found = {_kind(product, bits): 1, f"{where} of {'events' if bits else 'numbers'}": 1}
+            found["parts"] = int(parts_of(context, layer, product, bits) > 1)
+            found["groups"] = int(outputs > product.group)
+            found["uneven groups"] = int(outputs > product.group and outputs % product.group > 0)
+            found["words"] = int(bits and where == "linear" and inputs >= 64)
+            found["last word"] = int(bits and where == "linear" and inputs % 32 > 0)
+            return found
         case LIF():
             return {"neuron": 1, "neuron operator": _operators(context, layer)}
         case AveragePool() | MaxPool():

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qleaky.export.c.context import Context
-from qleaky.export.c.interface import BITS, InputPort, SpikePort
+from qleaky.export.c.interface import BITS, InputPort, SpikePort, Tensor
 from qleaky.export.c.memory import Field, state_size
 from qleaky.export.c.ports import code_types, input_ports, spike_ports, step_declaration
 from qleaky.export.c.readouts import ReadoutCode
 from qleaky.export.c.text import commented
+from qleaky.integer.layers import Input
 
 
 def header(context: Context, fields: Sequence[Field], functions: Sequence[ReadoutCode]) -> str:
@@ -32,20 +33,22 @@ def header(context: Context, fields: Sequence[Field], functions: Sequence[Readou
 
 
 def _about(context: Context, fields: Sequence[Field]) -> str:
-    network = context.network
-    inputs = ", ".join(
-        f"{i.name} {i.shape} {i.format} ({'the same in all steps' if i.time == 'static' else 'new in each step'})"
-        for i in network.inputs
-    )
+    network, prefix = context.network, context.prefix
     return commented(
         f"A spiking network of integers as C99, written by qleaky. Contract: {network.digest}\n\n"
-        f"Inputs: {inputs}.\n"
+        f"Inputs: {', '.join(map(_of_input, network.inputs))}.\n"
         f"Time steps of one sample: {network.num_steps}.\n\n"
-        f"    {context.prefix}_reset, then {network.num_steps} times the step, then the readouts\n\n"
-        f"The state ({state_size(fields)} bytes) belongs to the caller: one for each sample that runs at a time. All functions are reentrant, "
-        f"use no other memory but a small stack, and call nothing. Elements of arrays are in C order of their shapes. Element i of "
-        f"bits is bit i % 32 of word i / 32; bits after the last element may be anything where they are read, and are 0 where they are written."
+        f"    {prefix}_reset, then {network.num_steps} times the step, then the readouts\n\n"
+        f"The state ({state_size(fields)} bytes) belongs to the caller: one for each sample that runs at a time. All functions "
+        f"are reentrant, use no other memory but a small stack, and call nothing. Codes must lie in the range of their input. "
+        f"Elements of arrays are in C order of their shapes. Element i of bits is bit i % 32 of word i / 32; bits after the "
+        f"last element may be anything where they are read, and are 0 where they are written."
     )
+
+
+def _of_input(source: Input) -> str:
+    time = "the same in all steps" if source.time == "static" else "new in each step"
+    return f"{source.name} {source.shape} {source.format} ({time})"
 
 
 def _macros(context: Context) -> str:
@@ -63,14 +66,16 @@ def _state(prefix: str, fields: Sequence[Field]) -> str:
 
 
 def _codes(context: Context) -> list[str]:
-    return [
-        commented(
-            f"Codes of {source.name}: {source.format.lowest} to {source.format.highest}, of value (code - {source.format.zero_point}) * 2^{-source.format.frac_bits}."
-        )
-        + f"typedef {kind.ctype} {kind.name};\n"
-        for source in context.network.inputs
-        if (kind := code_types(context).get(source.name)) is not None
-    ]
+    """The types of codes; their ranges and values."""
+    types, found = code_types(context), []
+    for source in context.network.inputs:
+        if source.name in types:
+            fmt, kind = source.format, types[source.name]
+            number = "code" if not fmt.zero_point else f"(code - {fmt.zero_point})".replace("- -", "+ ")
+            value = number if not fmt.frac_bits else f"{number} * 2^{-fmt.frac_bits}"
+            text = f"Codes of {source.name}: {fmt.lowest} to {fmt.highest}, of the value {value}."
+            found.append(f"{commented(text)}typedef {kind.ctype} {kind.name};\n")
+    return found
 
 
 def _step_comment(context: Context) -> str:
@@ -79,22 +84,18 @@ def _step_comment(context: Context) -> str:
 
 
 def _input(port: InputPort) -> str:
-    kind = (
-        f"{port.tensor.elements} bits in {port.tensor.words} words"
-        if port.tensor.ctype == BITS
-        else f"{port.tensor.elements} codes"
-    )
+    kind = _amount(port.tensor, "codes")
     when = "; read in the first step after a reset, and not again" if port.static else ""
     return f"{port.argument}: {kind} of {port.name}, shape {port.tensor.shape}{when}."
 
 
 def _output(port: SpikePort) -> str:
-    kind = (
-        f"{port.tensor.elements} bits in {port.tensor.words} words"
-        if port.tensor.ctype == BITS
-        else f"{port.tensor.elements} numbers"
-    )
+    kind = _amount(port.tensor, "numbers")
     return f"{port.argument}: what {port.layer} emits, {kind}; or a null pointer."
+
+
+def _amount(tensor: Tensor, what: str) -> str:
+    return f"{tensor.elements} bits in {tensor.words} words" if tensor.ctype == BITS else f"{tensor.elements} {what}"
 
 
 def _encoders(context: Context) -> list[str]:

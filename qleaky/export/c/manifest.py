@@ -57,11 +57,11 @@ class SizesEntry(_Entry, frozen=True, kw_only=True):
 
 
 class VectorsEntry(_Entry, frozen=True, kw_only=True):
-    """How ``qleaky_vectors.c`` was made: the seed of the search, and the samples of each group, ``given`` ones among them."""
+    """How ``qleaky_vectors.c`` was made: ``searched`` adversarial samples, drawn with ``seed``, then ``given`` ones."""
 
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
-    samples: Count
-    groups: dict[Name, Count]
+    searched: Size
+    given: Size
 
 
 class CoreEntry(_Entry, frozen=True, kw_only=True):
@@ -108,8 +108,6 @@ class Manifest(_Entry, frozen=True, kw_only=True):
         manifest = decode_strictly(data, cls, where, kind=KIND, version=VERSION, limit=MAX_MANIFEST_BYTES)
         if len({name.casefold() for name in (*manifest.files, FILE)}) <= len(manifest.files):
             raise ArtefactError(f"{where} is damaged: it names a file twice, or itself. Export the folder again, elsewhere.")
-        if sum(manifest.vectors.groups.values()) != manifest.vectors.samples:
-            raise ArtefactError(
-                f"{where} is damaged: its groups of vectors are not {manifest.vectors.samples} samples. Export the folder again."
-            )
+        if manifest.vectors.searched + manifest.vectors.given < 1:
+            raise ArtefactError(f"{where} is damaged: it has no golden vectors at all. Export the folder again, elsewhere.")
         return manifest

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 
-from qleaky.export.c.arrays import Array
+from qleaky.export.c.arrays import SUFFIXES, Array
 from qleaky.export.c.context import Context
 from qleaky.export.c.encoder import encoder_body
 from qleaky.export.c.header import header
@@ -15,7 +16,7 @@ from qleaky.export.c.names import check_name
 from qleaky.export.c.neuron import mem_type, syn_type
 from qleaky.export.c.operations import Operation
 from qleaky.export.c.plan import operations
-from qleaky.export.c.ports import code_types, input_ports, spike_ports, step_declaration, step_function, written
+from qleaky.export.c.ports import code_types, emitting, input_ports, spike_ports, step_declaration, step_function
 from qleaky.export.c.readouts import ReadoutPart, readout_part
 from qleaky.export.c.refusals import check_network
 from qleaky.export.c.shaping import copied
@@ -24,6 +25,8 @@ from qleaky.integer import FloatNetwork, IntegerNetwork
 from qleaky.integer.layers import LIF, Delay, Readout
 
 RUNTIME = ("qleaky_runtime.h", "qleaky_arrays.h")
+# A core without them compiles the same source to the same bits.
+DSP = "#if defined(__ARM_FEATURE_DSP) && !defined(QLEAKY_DSP)\n#define QLEAKY_DSP\n#endif\n"
 
 
 def c_model(network: IntegerNetwork | FloatNetwork, name: str = "model", *, dsp: bool = False) -> CModel:
@@ -102,30 +105,24 @@ class _Writer:
         kinds = {"mem": "membranes U", "spk": "what it emitted in the last step", "syn": "synaptic currents J"}
         found = [Field("uint32_t", "steps", None, f"Steps since the reset, {self.network.num_steps} at most.", zeroed=True)]
         found += [tensor_field(t.tensor, f"{t.layer}: {kinds[t.kind]}.") for t in self.tensors]
-        for delay in self.context.delays:
-            array = self.context.result(delay.name)
-            found.append(
-                Field(
-                    array.element,
-                    f"{self.context.ids[delay.name]}_kept",
-                    array.length,
-                    f"{delay.name}: what it emits in the next step.",
-                    zeroed=True,
-                )
-            )
-        for operation in self._kept:
-            assert operation.key is not None and operation.result is not None
-            name = operation.key.strip()
-            comment = f"{name}: computed in the first step after a reset."
-            found.append(Field(operation.result.element, self._still(operation.key), operation.result.length, comment))
+        found += [self._of_delay(delay) for delay in self.context.delays]
+        found += [
+            Field(array.element, self._still(key), array.length, f"{key.strip()}: computed in the first step after a reset.")
+            for key, array in self._kept
+        ]
         found += [part.field for part in self.readouts.values() if part.field is not None]
         found += self.layout.fields
         return tuple(sorted(found, key=lambda field: -(field.size // (field.length or 1))))
 
+    def _of_delay(self, delay: Delay) -> Field:
+        array, name = self.context.result(delay.name), f"{self.context.ids[delay.name]}_kept"
+        return Field(array.element, name, array.length, f"{delay.name}: what it emits in the next step.", zeroed=True)
+
     @property
-    def _kept(self) -> list[Operation]:
+    def _kept(self) -> list[tuple[str, Array]]:
         """What is computed once and read in every step."""
-        return [o for o in self.operations if o.key is not None and is_kept(self.context, o.key)]
+        results = [(o.key, o.result) for o in self.operations if o.key is not None and o.result is not None]
+        return [(key, array) for key, array in results if is_kept(self.context, key)]
 
     def _still(self, key: str) -> str:
         return f"{self.context.ids[key.strip()]}_still"
@@ -153,7 +150,8 @@ class _Writer:
         size = state_size(self.fields)
         assertion = f"QLEAKY_STATIC_ASSERT(sizeof({prefix}_state) == {size}u, {prefix}_state_has_{size}_bytes);\n"
         declared = "".join(f"extern const {a.ctype} {a.name}[{a.values.size}];\n" for a in self.constants)
-        texts = [head + "".join(f'#include "{name}"\n' for name in includes), declared, assertion]
+        dsp = DSP if self.context.dsp else ""
+        texts = [head + dsp + "".join(f'#include "{name}"\n' for name in includes), declared, assertion]
         for operation in self.operations:
             texts += [*(text.strip("\n") + "\n" for text in operation.helpers), operation.text(prefix)]
         texts += [self._reset(), self._step(), *self._encoders()]
@@ -166,13 +164,10 @@ class _Writer:
             if field.zeroed and field.length is None:
                 lines.append(f"state->{field.name} = 0u;")
             elif field.zeroed and field.length is not None:
-                zero = Array(field.ctype, (field.length,), 0, 0).store(
-                    f"state->{field.name}", "k", "0u" if field.ctype == "uint32_t" else "0"
-                )
+                zero = f"qleaky_put_{SUFFIXES[field.ctype]}(state->{field.name}, k, 0{'u' * (field.ctype == 'uint32_t')});"
                 lines += loop("k", field.length, [zero])
-        return function(
-            f"void {self.prefix}_reset({self.prefix}_state *state)", lines, "All membranes, currents, counts and delays are 0."
-        )
+        comment = "All membranes, currents, counts and delays are 0."
+        return function(f"void {self.prefix}_reset({self.prefix}_state *state)", lines, comment)
 
     def _step(self) -> str:
         still = [self._call(operation) for operation in self.operations if not operation.moving]
@@ -183,9 +178,8 @@ class _Writer:
         for delay in self._delays():
             lines += self._delayed(delay)
         for port in spike_ports(self.context):
-            count, copy = written(self.context.result(port.layer), self._place(port.layer), port.argument)
-            lines += block(f"if ({port.argument} != 0)", loop("k", count, [copy]))
-        used = "\n".join(lines)
+            lines += emitting(self.context.result(port.layer), self._place(port.layer), port.argument)
+        used = set(re.findall(r"\w+", "\n".join(lines)))
         unused = [f"(void){port.argument};" for port in input_ports(self.context) if port.argument not in used]
         return function(step_declaration(self.context), [*unused, *lines], "One time step.")
 
@@ -218,5 +212,6 @@ class _Writer:
             kind = code_types(self.context).get(source.name)
             if kind is not None:
                 head = f"{kind.name} {kind.encoder}(int32_t raw, int32_t raw_frac_bits)"
-                comment = f"min(max(floor(raw * 2^({source.format.frac_bits} - raw_frac_bits) + 1/2), low), high) + {source.format.zero_point}"
-                yield function(head, encoder_body(source.format, kind.name), comment)
+                fmt = source.format
+                comment = f"min(max(floor(raw * 2^({fmt.frac_bits} - raw_frac_bits) + 1/2), low), high) + {fmt.zero_point}"
+                yield function(head, encoder_body(fmt, kind.name), comment)

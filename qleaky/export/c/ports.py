@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qleaky.export.c.arrays import SUFFIXES, Array
 from qleaky.export.c.context import Context
 from qleaky.export.c.interface import BITS, InputPort, SpikePort, Tensor
+from qleaky.export.c.text import block, loop
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def spike_ports(context: Context) -> tuple[SpikePort, ...]:
 
 
 def step_function(context: Context) -> str:
-    """``NAME_step`` where all inputs are spikes, else with the bits of the widest codes: ``NAME_step_i8``, ``_i16``, ``_i32``."""
+    """``NAME_step`` where all inputs are spikes, else ``NAME_step_i8``, ``_i16`` or ``_i32``, by the widest codes."""
     widths = [int(SUFFIXES[array.ctype][1:]) for array in context.inputs.values() if not array.bits]
     return f"{context.prefix}_step" + (f"_i{max(widths)}" if widths else "")
 
@@ -62,16 +63,17 @@ def step_function(context: Context) -> str:
 def step_declaration(context: Context) -> str:
     """The head of the step function."""
     types = code_types(context)
+    inputs = [(types[p.name].name if p.name in types else "uint32_t", p.argument) for p in input_ports(context)]
+    outputs = [("uint32_t" if p.tensor.ctype == BITS else "int32_t", p.argument) for p in spike_ports(context)]
     parameters = [f"{context.prefix}_state *state"]
-    for port in input_ports(context):
-        parameters.append(f"const {'uint32_t' if port.name not in types else types[port.name].name} *{port.argument}")
-    for spikes in spike_ports(context):
-        parameters.append(f"{'uint32_t' if spikes.tensor.ctype == BITS else 'int32_t'} *{spikes.argument}")
+    parameters += [f"const {ctype} *{argument}" for ctype, argument in inputs]
+    parameters += [f"{ctype} *{argument}" for ctype, argument in outputs]
     return f"void {step_function(context)}({', '.join(parameters)})"
 
 
-def written(array: Array, stored: str, argument: str) -> tuple[str, str]:
-    """The length of a loop and the statement that copies an emission to a parameter."""
+def emitting(array: Array, stored: str, argument: str) -> list[str]:
+    """The copy of an emission to a parameter, where that is no null pointer."""
+    copy = f"qleaky_put_i32({argument}, k, {array.load(stored, 'k')});"
     if array.bits:
-        return f"{array.length}u", f"qleaky_put_u32({argument}, k, {stored}[k]);"
-    return f"{array.length}u", f"qleaky_put_i32({argument}, k, {array.load(stored, 'k')});"
+        copy = f"qleaky_put_u32({argument}, k, {stored}[k]);"
+    return block(f"if ({argument} != 0)", loop("k", array.length, [copy]))

@@ -228,7 +228,8 @@ class EventProduct(PlainProduct):
         ctype = self.constants[0].ctype
         loop = [
             f"for (uint32_t product_i = 0u; product_i < {count}; ++product_i) {{",
-            f"    const {ctype} *const product_at = product_row + {self.group}u * ({source})[product_i];",
+            f"    const {ctype} *product_at = product_row + {self.group}u * ({source})[product_i];",
+            "    QLEAKY_IN_REGISTER(product_at);",  # clang 14 crashes where it makes vectors of this, for Cortex-M55
             *(f"    product_{i} += product_at[{i}];" for i in range(self.group)),
             "}",
         ]
@@ -241,6 +242,7 @@ class DenseProduct(PlainProduct):
     def call(self, *, first: str, source: str, count: str, sums: str) -> list[str]:
         """See :meth:`Product.call`."""
         loop = [
+            "QLEAKY_VECTOR_LOOP",
             f"for (uint32_t product_j = 0u; product_j < {self.inputs}u; ++product_j) {{",
             f"    const int32_t product_x = ({source})[product_j];",
             *(f"    product_{i} += product_row[{i}] * product_x;" for i in range(self.group)),

@@ -1,4 +1,4 @@
-"""The files around the generated code: what builds it, checks it and says what it is, for each way in which firmware is built."""
+"""The files around the generated code: what builds it, checks it and says what it is, in each way that firmware is built."""
 
 from __future__ import annotations
 
@@ -60,21 +60,23 @@ def project_files(model: CModel, vectors: str, described: Manifest) -> Files:
         vectors: the text of ``qleaky_vectors.c``.
         described: the manifest, whose ``files`` are still empty.
     """
-    files = _code(model, vectors) | _ports() | _around(model, described)
+    files = code_files(model, vectors) | port_files() | _around(model, described)
     entries = {
         name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) for name, data in sorted(files.items())
     }
     return files | {FILE: msgspec.structs.replace(described, files=entries).encode()}
 
 
-def _code(model: CModel, vectors: str) -> Files:
+def code_files(model: CModel, vectors: str) -> Files:
+    """What a check compiles: the model, its weights and vectors, and the headers that it includes."""
     runtime = _folder() / "runtime"
     texts = {"qleaky_model.h": model.header, "qleaky_model.c": model.source, "qleaky_vectors.c": vectors}
     files = {name: text.encode() for name, text in texts.items()} | {"qleaky_weights.c": weights_source(model).encode()}
     return files | {name: (runtime / name).read_bytes() for name in model.runtime}
 
 
-def _ports() -> Files:
+def port_files() -> Files:
+    """The harness and what it needs of each machine."""
     ports = _folder() / "ports"
     return {f"ports/{path.relative_to(ports).as_posix()}": path.read_bytes() for path in sorted(_below(ports))}
 
@@ -104,7 +106,7 @@ def _values(model: CModel, described: Manifest) -> dict[str, Any]:
         "proved": described.network.proved,
         "state": described.sizes.state,
         "weights": described.sizes.weights,
-        "samples": described.vectors.samples,
+        "samples": described.vectors.searched + described.vectors.given,
         "cores": [{"core": core, **msgspec.structs.asdict(entry)} for core, entry in described.expected.items()],
         "static": " and ".join(f"`{port.argument}`" for port in still) + (" does" if len(still) == 1 else " do")
         if still

@@ -62,7 +62,7 @@ def _head(model: CModel, golden: GoldenRuns) -> str:
 /* Golden vectors of {model.name}: {golden.samples} samples of {model.num_steps} steps.
  * contract {model.digest}
  * Written by qleaky; ports/check.c runs them. Digests are 32-bit FNV-1a of what the reference computes. */
-#include "qleaky_check.h"
+#include "ports/qleaky_check.h"
 #include "qleaky_model.h"
 
 #include <stddef.h>

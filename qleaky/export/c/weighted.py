@@ -69,12 +69,8 @@ class WeightedSums:
         ]
         zero = loop("o", self.outputs, ["qleaky_put_i32(totals, o, 0);"])
         parts = loop("start", inputs, part, step=PART)
-        return [
-            f"int32_t totals[{self.outputs}];",
-            *zero,
-            *parts,
-            *loop("o", self.outputs, take("o", self._value("totals[o]"))),
-        ]
+        results = loop("o", self.outputs, take("o", self._value("totals[o]")))
+        return [f"int32_t totals[{self.outputs}];", *zero, *parts, *results]
 
     def _call(self, first: str) -> list[str]:
         call = self.product.call(first=first, source=self.source, count=self.count, sums="sums")

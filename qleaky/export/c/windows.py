@@ -12,9 +12,10 @@ from qleaky.integer.windows import Window
 
 @dataclass(frozen=True)
 class Axis:
-    """One spatial axis: ``size`` of the input, ``places`` of the output; ``place``, ``tap`` and ``coordinate`` name C variables.
+    """One spatial axis: ``size`` of the input, ``places`` of the output.
 
-    The coordinate, in the input, is int32_t; so is the place where it is ``signed``: a coordinate itself.
+    ``place``, ``tap`` and ``coordinate`` name C variables. The coordinate, in the input, is int32_t; so is the place where it
+    is ``signed``: a coordinate itself.
     """
 
     size: int

@@ -36,7 +36,7 @@ def build(directory: Path, into: Path, machine: Machine, *, compiler: Toolchain,
         machine: the target.
         compiler: what compiles for it.
         name: the model's name.
-        flags: of the compiler, before all others.
+        flags: of the compiler, after all others.
 
     Raises:
         ArtefactError: a file is missing, or the compiler or linker refuses, with what it says.
@@ -90,5 +90,6 @@ def _run(command: list[str], doing: str) -> None:
     except subprocess.TimeoutExpired as error:
         raise ArtefactError(f"{doing} took more than {_SECONDS} seconds and was stopped.") from error
     if found.returncode != 0:
-        said = [line for line in found.stderr.splitlines() if "error" in line] or found.stderr.splitlines() or ["nothing"]
-        raise ArtefactError(f"{doing} failed: {printable(said[0].strip(), 400)}")
+        said = found.stderr.splitlines() or ["the compiler said nothing"]
+        told = [line for line in said if "error" in line and "linker command failed" not in line]
+        raise ArtefactError(f"{doing} failed: {printable((told or said)[0].strip(), 400)}")

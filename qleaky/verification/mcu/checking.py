@@ -14,6 +14,7 @@ from qleaky._files import read_file
 from qleaky.errors import ArtefactError
 from qleaky.export.c.golden_inputs import golden_inputs
 from qleaky.export.c.interface import CModel
+from qleaky.export.c.manifest import FILE, Manifest
 from qleaky.export.c.vectors import GoldenRuns, vectors_source
 from qleaky.integer import IntegerNetwork
 from qleaky.verification.mcu.building import build
@@ -60,6 +61,7 @@ class Folder:
                 f"{folder} was exported from the contract {head[2][:12]}; this network is {network.digest[:12]}. Pass the "
                 f"contract that belongs to it."
             )
+        _check_manifest(folder, network)
         model = _model(network, head[1]) if model is None else model
         golden = golden_of(network, golden_inputs(text, model))
         return cls(folder, model, golden, text != vectors_source(model, golden))
@@ -141,6 +143,13 @@ def read_vectors(directory: Path) -> str:
     if path.stat().st_size > LONGEST_VECTORS:
         raise ArtefactError(f"{path} has {path.stat().st_size:,} bytes, more than the {LONGEST_VECTORS:,} it may have.")
     return read_file(path, "golden vectors").decode("ascii", "replace").replace("\r\n", "\n")
+
+
+def _check_manifest(folder: Path, network: IntegerNetwork) -> None:
+    """Refuse a manifest of another contract; a folder without one is checked all the same."""
+    path = folder / FILE
+    if path.is_file() and Manifest.decode(read_file(path, "manifest"), str(path)).network.digest != network.digest:
+        raise ArtefactError(f"{path} is of another contract than the vectors beside it; export the folder again.")
 
 
 def _model(network: IntegerNetwork, name: str) -> CModel:

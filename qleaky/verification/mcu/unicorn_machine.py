@@ -140,10 +140,17 @@ class _Board:
             self._write(b"fault\n")
             self._leave(1)
         elif operation == _WRITE0:
-            self._write(bytes(core.mem_read(parameter, _LONGEST_TEXT)).partition(b"\0")[0])
+            self._write(self._text(parameter))
             core.reg_write(r.UC_ARM_REG_PC, at + 2 | 1)
         else:
             self._leave(0 if parameter == _APPLICATION_EXIT else 1)
+
+    def _text(self, address: int) -> bytes:
+        """A string up to its zero: byte by byte, since memory may end behind it."""
+        text = bytearray()
+        while len(text) < _LONGEST_TEXT and (byte := bytes(self.core.mem_read(address + len(text), 1))) != b"\0":
+            text += byte
+        return bytes(text)
 
     def _counted(self, *_: Any) -> int:
         return self.count & 0xFFFFFFFF

@@ -9,7 +9,7 @@ from c_folders import manifest
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.export.c.folder import write_folder
-from qleaky.export.c.interface import BITS, ConstArray, CModel, InputPort, ReadoutFunction, SpikePort, StateTensor, Tensor
+from qleaky.export.c.interface import BITS, CModel, ConstArray, InputPort, ReadoutFunction, SpikePort, StateTensor, Tensor
 from qleaky.export.c.project import project_files
 from qleaky.export.c.vectors import GoldenRuns, vectors_source
 from qleaky.integer import LIF, Input, Linear, Readout
@@ -138,10 +138,10 @@ def golden(steps: int = 5, samples: int = 6) -> GoldenRuns:
 
 
 def _of_steps(kind: str, array: Any) -> Any:
-    return np.array(
-        [[fnv(f"qleaky-digest-1 lif {kind} {t} 2\n".encode() + one.astype("<i4").tobytes()) for one in batch] for t, batch in enumerate(array)],
-        np.uint32,
-    )
+    def digest(t: int, codes: Any) -> int:
+        return fnv(f"qleaky-digest-1 lif {kind} {t} 2\n".encode() + codes.astype("<i4").tobytes())
+
+    return np.array([[digest(t, codes) for codes in batch] for t, batch in enumerate(array)], np.uint32)
 
 
 def _of_output(name: str, numbers: Any) -> int:

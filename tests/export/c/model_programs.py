@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export.c.product_programs import RUNTIME, SANITIZERS, WARNINGS, compiler
+from export.c.product_programs import RUNTIME, SANITIZERS, WARNINGS
+from export.c.product_programs import compiler as installed
 from numpy.typing import NDArray
 
 from qleaky import IntegerNetwork, run
@@ -19,33 +20,40 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def assert_computes(
-    network: IntegerNetwork, arrays: Arrays, folder: Path, *, commands: Sequence[str] = ("gcc", "clang")
+    network: IntegerNetwork, arrays: Arrays, folder: Path, *, compilers: Sequence[str] = tuple(COMPILERS)
 ) -> CModel:
     """Every membrane, emission and synaptic current of every step, and every output, are the reference's."""
     model = c_model(network)
     wanted = recorded(network, arrays)
-    for name in commands:
-        compiler(name)
-        program = build(model, folder / name, COMPILERS[name])
-        got = executed(model, program, arrays)
-        assert set(got) == set(wanted)
-        for key, array in wanted.items():
-            assert np.array_equal(got[key], array), (name, key)
+    for name in compilers:
+        assert differing(computed(model, arrays, folder / name, compiler=name), wanted) == []
     return model
 
 
+def computed(model: CModel, arrays: Arrays, folder: Path, *, compiler: str = "gcc") -> Arrays:
+    """What a model computes, built with sanitizers."""
+    installed(compiler)
+    return executed(model, build(model, folder, COMPILERS[compiler]), arrays)
+
+
+def differing(got: Arrays, wanted: Arrays) -> list[str]:
+    """The names of what is not equal."""
+    assert set(got) == set(wanted)
+    return [name for name, array in wanted.items() if not np.array_equal(got[name], array)]
+
+
 def recorded(network: IntegerNetwork, arrays: Arrays) -> Arrays:
-    """What the reference says of a run."""
+    """What the reference says of a run; of spikes, the class that a model tells is that of the last step."""
     found = run(network, arrays)
     kinds = {"mem": found.membranes, "spk": found.spikes, "syn": found.synapses}
     wanted = {f"{layer}.{kind}": array for kind, arrays in kinds.items() for layer, array in arrays.items()}
-    wanted |= {f"output {layer}": found.spikes[layer] for layer in {readout.layer for readout in network.readouts}}
+    wanted |= {f"output {readout.layer}": found.spikes[readout.layer] for readout in network.readouts}
     for readout in network.readouts:
-        for kind in (None, "class") if readout.argmax else (None,):
-            if (name := network.output_name(readout, kind)) and not (readout.kind == "spikes"):
-                wanted[f"readout {name}"] = found.outputs[name]
-            elif kind == "class":
-                wanted[f"readout {name}"] = found.outputs[name][-1]
+        numbers, classes = network.output_name(readout), network.output_name(readout, "class")
+        if readout.kind != "spikes":
+            wanted[f"readout {numbers}"] = found.outputs[numbers]
+        if readout.argmax:
+            wanted[f"readout {classes}"] = found.outputs[classes][-1 if readout.kind == "spikes" else slice(None)]
     return wanted
 
 

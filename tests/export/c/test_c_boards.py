@@ -25,5 +25,7 @@ def test_a_board_has_the_memory_that_its_data_sheet_says(name: str, kilobytes: t
 
 
 def test_an_unknown_board_is_refused_with_the_one_that_was_meant_and_the_list() -> None:
-    with pytest.raises(InputError, match=r"board='nrf52840dk' is unknown\. Did you mean 'nrf52840-dk'\? Choose one of microbit-v1, "):
+    with pytest.raises(
+        InputError, match=r"board='nrf52840dk' is unknown\. Did you mean 'nrf52840-dk'\? Choose one of microbit-v1, "
+    ):
         board_named("nrf52840dk")

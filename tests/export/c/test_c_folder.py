@@ -56,7 +56,9 @@ def test_a_file_that_was_changed_since_is_not_removed(tmp_path: Path) -> None:
 def test_a_folder_with_files_of_our_names_and_no_manifest_is_refused_with_the_list(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"mine")
     wanted = {name: b"1", "ports/b.c": b"2"}
-    with pytest.raises(InputError, match=rf"holds {name}, which qleaky did not write and would replace\. Choose an empty folder"):
+    with pytest.raises(
+        InputError, match=rf"holds {name}, which qleaky did not write and would replace\. Choose an empty folder"
+    ):
         write_folder(tmp_path, files(wanted))
     assert held(tmp_path) == {name: b"mine"}
 
@@ -138,7 +140,7 @@ def test_a_file_in_the_place_of_the_folder_and_a_folder_in_the_place_of_a_file_a
 
 
 def test_a_folder_whose_parent_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="Cannot make the folder .*: No such file or directory"):
+    with pytest.raises(OutputError, match=r"Cannot make the folder .*: No such file or directory"):
         write_folder(tmp_path / "no" / "out", files({"a.c": b"1"}))
 
 
@@ -149,7 +151,9 @@ def test_a_failure_while_writing_leaves_everything_as_it_was(tmp_path: Path, mon
     write_folder(tmp_path / "old", files({"a.c": b"1"}))
     monkeypatch.setattr(os, "fsync", full)
     for folder in ("old", "new"):
-        with pytest.raises(OutputError, match=r"Cannot write the folder .*: No space left on device\. Choose one .* bytes free"):
+        with pytest.raises(
+            OutputError, match=r"Cannot write the folder .*: No space left on device\. Choose one .* bytes free"
+        ):
             write_folder(tmp_path / folder, files({"a.c": b"2", "ports/b.c": b"3"}))
     assert held(tmp_path) == {f"old/{name}": data for name, data in files({"a.c": b"1"}).items()}
     assert not (tmp_path / "new").exists()

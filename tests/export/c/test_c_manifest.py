@@ -49,7 +49,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a file above the folder": (lambda v: v["files"].update({"../a": v["files"]["a.c"]}), "matching regex"),
     "a file twice": (lambda v: v["files"].update({"A.c": v["files"]["a.c"]}), "names a file twice, or itself"),
     "itself": (lambda v: v["files"].update({"manifest.json": v["files"]["a.c"]}), "names a file twice, or itself"),
-    "groups of other samples": (lambda v: v["vectors"].update(samples=3), "its groups of vectors are not 3 samples"),
+    "no vectors": (lambda v: v["vectors"].update(searched=0), "it has no golden vectors at all"),
 }
 
 

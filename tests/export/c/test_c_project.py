@@ -14,7 +14,7 @@ from qleaky.export.c.manifest import FILE, Manifest
 from qleaky.export.c.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[3]
-STRICT = "-std=c99 -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -pedantic -Werror".split()
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror"]
 
 
 def tool(name: str) -> str:
@@ -98,7 +98,8 @@ def test_two_models_stand_side_by_side_in_one_cmake_project(digits: Path, words:
     cmake = tool("cmake")
     (tmp_path / "main.c").write_text(main_of("digits", "words"))
     (tmp_path / "CMakeLists.txt").write_text(
-        f"cmake_minimum_required(VERSION 3.13)\nproject(app C)\nadd_subdirectory({digits} digits)\nadd_subdirectory({words} words)\n"
+        "cmake_minimum_required(VERSION 3.13)\nproject(app C)\n"
+        f"add_subdirectory({digits} digits)\nadd_subdirectory({words} words)\n"
         "add_executable(app main.c)\ntarget_link_libraries(app PRIVATE qleaky::digits qleaky::words)\n"
     )
     call(cmake, "-S", tmp_path, "-B", tmp_path / "build")
@@ -179,11 +180,11 @@ def test_the_readmes_main_loop_compiles_as_it_stands_and_gives_the_class_of_the_
     assert len(code.splitlines()) <= 15
     golden = handmade.golden()
     words = (golden.codes["input"] << [0, 1, 2]).sum(-1)  # (T, B)
+    steps, samples = words.shape
     rows = ", ".join("{" + ", ".join(f"{{{word}u}}" for word in sample) + "}" for sample in words.T.tolist())
-    (tmp_path / "main.c").write_text(
-        f"#include <stdio.h>\n{code}\nstatic const uint32_t in[{words.shape[1]}][{words.shape[0]}][1] = {{{rows}}};\n"
-        f'int main(void)\n{{\n    for (int i = 0; i < {words.shape[1]}; i++) {{ printf("%d ", (int)digits_infer(in[i])); }}\n    return 0;\n}}\n'
-    )
+    asked = f'for (int i = 0; i < {samples}; i++) {{ printf("%d ", (int)digits_infer(in[i])); }}'
+    given = f"static const uint32_t in[{samples}][{steps}][1] = {{{rows}}};"
+    (tmp_path / "main.c").write_text(f"#include <stdio.h>\n{code}\n{given}\nint main(void)\n{{\n{asked}\nreturn 0;\n}}\n")
     sources = [digits / "qleaky_model.c", digits / "qleaky_weights.c"]
     flags = ["-Wno-missing-prototypes", "-I", digits]
     call(tool("gcc"), *STRICT, *flags, tmp_path / "main.c", *sources, "-o", tmp_path / "main")

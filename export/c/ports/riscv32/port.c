@@ -33,9 +33,9 @@ static void semihost(uint32_t operation, uint32_t parameter)
     register uint32_t a0 __asm__("a0") = operation;
     register uint32_t a1 __asm__("a1") = parameter;
     __asm__ volatile(
+        ".balign 16\n"
         ".option push\n"
         ".option norvc\n"
-        ".balign 16\n"
         "slli zero, zero, 0x1f\n"
         "ebreak\n"
         "srai zero, zero, 7\n"
