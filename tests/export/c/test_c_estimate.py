@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layer_contracts import LAYERS
+from tests.export.layer_contracts import LAYERS
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.c_export import CExport

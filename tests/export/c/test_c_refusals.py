@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from export.layer_contracts import W54, lif, network
+from tests.export.layer_contracts import W54, lif, network
 
 import qleaky
 from qleaky import QFormat

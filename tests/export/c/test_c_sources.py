@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from export.c.model_programs import COMPILERS, installed, packed, write
 from export.c.product_programs import RUNTIME, WARNINGS
-from export.layer_contracts import LAYERS, lif, network
-from export.random_contracts import inputs
+from tests.export.layer_contracts import LAYERS, lif, network
+from tests.export.random_contracts import inputs
 
 from qleaky import QFormat, run
 from qleaky.export.c.interface import CModel
