@@ -145,6 +145,13 @@ SPECIAL: dict[str, IntegerNetwork] = {
         lif("lif", "sum"),
         num_steps=6,
     ),
+    "a delay of what lies behind another array": network(
+        Affine(name="twice", input="input", scale=np.array([2, -2, 1, 0, 2]), scale_frac_bits=0),
+        Affine(name="kept", input="twice", bias=np.arange(5), scale_frac_bits=0),
+        Delay(name="late", input="kept", shape=(5,), frac_bits=1, low=-16, high=20),
+        Add(name="sum", inputs=("twice", "kept", "late"), signs=(1, 1, -1)),
+        lif("lif", "sum"),
+    ),
     "layers that nothing reads": network(
         Linear(name="idle", input="input", weight=W54, weight_frac_bits=1),
         Conv(
