@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from export.c.model_programs import assert_computes, computed, differing, recorded
-from export.layer_contracts import KERNEL, LAYERS, MAP, SMALL, W5, W44, W54, WINDOW, lif, network
-from export.random_contracts import draw, inputs
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.errors import LoweringError
@@ -28,6 +26,8 @@ from qleaky.integer import (
     Transpose,
 )
 from qleaky.model_reference import HowToLower, load_model
+from tests.export.layer_contracts import KERNEL, LAYERS, MAP, SMALL, W5, W44, W54, WINDOW, lif, network
+from tests.export.random_contracts import draw, inputs
 
 SPIKES = QFormat(1, 0, signed=False)
 CENTRED = QFormat(8, 6, signed=False, zero_point=128)
