@@ -18,12 +18,11 @@ _WORDS = """
 """
 KEYWORDS = frozenset(_WORDS.split())
 # NAME.h would be found in place of these, by sources that include them: the headers of C, and Arduino's.
-HEADERS = frozenset(
-    """
+_HEADERS = """
     assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic
     stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype arduino
-    """.split()
-)
+"""
+HEADERS = frozenset(_HEADERS.split())
 DEVICES = frozenset(["aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))])
 
 
@@ -31,7 +30,7 @@ def check_name(name: str) -> str:
     """A prefix of every symbol.
 
     Raises:
-        InputError: it is no identifier of C and C++, or one that belongs to the compiler, to qleaky, to C's headers, or to a disk.
+        InputError: it is no identifier of C and C++, or one that others own: the compiler, qleaky, C's headers, disks.
     """
     rule = f"letters, digits and underscores, a letter first, at most {MAX_NAME} characters, no word of C or C++"
     if not isinstance(name, str) or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}", name):

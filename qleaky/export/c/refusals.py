@@ -84,8 +84,8 @@ def _wide_states(layer: LIF) -> Iterator[str]:
     for part, what in ((layer, "membrane"), (layer.synapse, "synaptic current")):
         if part is not None and part.state.highest > INT32_MAX:
             yield (
-                f"layer {layer.name!r}: its {what}, {part.state}, has codes up to {part.state.highest}, more than int32_t holds "
-                f"({INT32_MAX}); use at most 31 bits, or a signed format."
+                f"layer {layer.name!r}: its {what}, {part.state}, has codes up to {part.state.highest}, more than int32_t "
+                f"holds ({INT32_MAX}); use at most 31 bits, or a signed format."
             )
 
 
