@@ -11,6 +11,7 @@ from tiny_c_models import c_model, network, write_folder
 from qleaky import IntegerNetwork
 from qleaky.errors import ArtefactError
 from qleaky.export.c.interface import CModel
+from qleaky.export.c.model import DSP
 from qleaky.export.c.vectors import GoldenRuns, vectors_source
 from qleaky.fixed import Rounding
 from qleaky.integer import LIF
@@ -135,6 +136,27 @@ def test_golden_digests_of_a_wrong_model_do_not_make_it_right(folder: Path) -> N
     report = check(folder)
     assert report.verdict == "differs"
     assert any(reason.startswith("It says 'equal', but its digest of sample") for reason in report.reasons)
+
+
+def test_a_model_that_was_changed_is_named_though_it_computes_the_same(folder: Path) -> None:
+    change(folder / "qleaky_model.c", "#define THETA 20", "#define THETA (10 + 10)")
+    report = check(folder)
+    assert (report.verdict, report.changed) == ("measured", ("qleaky_model.c",))
+    assert "Not what this qleaky writes of the contract: qleaky_model.c. What ran is theirs" in str(report)
+
+
+def test_a_harness_that_was_changed_is_not_believed(folder: Path) -> None:
+    """It prints what an honest one would; no digest tells, so the text must."""
+    change(folder / "ports" / "check.c", "check c = {0, 0, 0, 0, 0, 0};", "check c = {0u, 0, 0, 0, 0, 0};")
+    report = check(folder)
+    assert (report.verdict, report.mismatches, report.changed) == ("differs", 0, ("ports/check.c",))
+    assert "ports/check.c is not what this qleaky writes, so what the program prints is worth nothing" in str(report)
+
+
+def test_line_ends_and_the_lines_for_dsp_are_no_change(folder: Path) -> None:
+    path = folder / "qleaky_model.c"
+    path.write_bytes((DSP + path.read_text()).replace("\n", "\r\n").encode())
+    assert check(folder).changed == ()
 
 
 def test_a_folder_of_another_contract_is_refused(folder: Path) -> None:

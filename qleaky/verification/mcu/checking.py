@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,8 @@ from qleaky.errors import ArtefactError
 from qleaky.export.c.golden_inputs import golden_inputs
 from qleaky.export.c.interface import CModel
 from qleaky.export.c.manifest import FILE, Manifest
+from qleaky.export.c.model import DSP
+from qleaky.export.c.project import code_files, port_files
 from qleaky.export.c.vectors import GoldenRuns, vectors_source
 from qleaky.integer import IntegerNetwork
 from qleaky.verification.mcu.building import build
@@ -37,7 +39,7 @@ class Folder:
     directory: Path
     model: CModel
     golden: GoldenRuns
-    altered: bool
+    changed: tuple[str, ...]
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str], network: IntegerNetwork, model: CModel | None = None) -> Folder:
@@ -61,10 +63,10 @@ class Folder:
                 f"{folder} was exported from the contract {head[2][:12]}; this network is {network.digest[:12]}. Pass the "
                 f"contract that belongs to it."
             )
-        _check_manifest(folder, network)
         model = _model(network, head[1]) if model is None else model
         golden = golden_of(network, golden_inputs(text, model))
-        return cls(folder, model, golden, text != vectors_source(model, golden))
+        _check_manifest(folder, network, golden.samples)
+        return cls(folder, model, golden, changed_files(folder, model, golden))
 
     def check(
         self, target: str, *, compiler: Compiler = "auto", emulator: Emulator = "auto", flags: Sequence[str] = ()
@@ -79,7 +81,7 @@ class Folder:
             ran, where = _run(machine, built.program, unicorn)
         output = read_output(ran.output)
         judged = judge(output, ran.code, self.golden, self.model)
-        altered = ("qleaky_vectors.c does not hold what the reference computes of its inputs.",) if self.altered else ()
+        altered = tuple(_of_harness(self.changed))
         return McuReport(
             target=target,
             machine=where,
@@ -92,6 +94,7 @@ class Folder:
             mismatches=judged.mismatches,
             first_divergence=judged.first,
             reasons=(*judged.reasons, *altered),
+            changed=self.changed,
             unit=output.unit,
             cost=output.cost,
             stack=output.stack,
@@ -112,8 +115,10 @@ def check_folder(
     """Build a folder that ``qleaky-export c`` wrote, run its golden vectors, and compare every digest with the reference's.
 
     The reference runs again, here, on the inputs that stand in the folder: neither the digests there nor the program's word
-    are believed. Nothing is written into the folder. On the host its code runs as any program of yours would, and QEMU lets it
-    reach your files by semihosting: check folders that you trust, or use Unicorn.
+    are believed. Files that are not what this qleaky writes of the contract are named, for what runs is theirs; where they are
+    of the harness (ports/, qleaky_vectors.c) what it prints is worth nothing, and the verdict is "differs". Nothing is written
+    into the folder. On the host its code runs as any program of yours would, and QEMU lets it reach your files by semihosting:
+    check folders that you trust, or use Unicorn.
 
     Args:
         directory: the folder.
@@ -145,11 +150,47 @@ def read_vectors(directory: Path) -> str:
     return read_file(path, "golden vectors").decode("ascii", "replace").replace("\r\n", "\n")
 
 
-def _check_manifest(folder: Path, network: IntegerNetwork) -> None:
-    """Refuse a manifest of another contract; a folder without one is checked all the same."""
+def changed_files(folder: Path, model: CModel, golden: GoldenRuns) -> tuple[str, ...]:
+    """The files of a folder that are compiled, or that place what was, and are not what this qleaky writes; in order.
+
+    Line ends may differ, and the lines that let kernels take DSP instructions may be there.
+    """
+    files = code_files(model, vectors_source(model, golden)) | port_files()
+    return tuple(sorted(name for name, data in files.items() if _differs(folder / name, data)))
+
+
+def _differs(path: Path, data: bytes) -> bool:
+    """Whether a file is there with other bytes; what is missing and needed does not build."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size > LONGEST_VECTORS:
+        return True
+    text = path.read_bytes().replace(b"\r\n", b"\n")
+    return data not in (text, text.replace(DSP.encode(), b"", 1))
+
+
+def _of_harness(changed: Iterable[str]) -> Iterator[str]:
+    """Reasons why nothing that the harness prints is believed."""
+    for name in changed:
+        if name == "qleaky_vectors.c":
+            yield "qleaky_vectors.c does not hold what the reference computes of its inputs."
+        elif name.startswith("ports/"):
+            yield f"{name} is not what this qleaky writes, so what the program prints is worth nothing; export it again."
+
+
+def _check_manifest(folder: Path, network: IntegerNetwork, samples: int) -> None:
+    """Refuse a manifest of another contract or of other vectors; a folder without one is checked all the same."""
     path = folder / FILE
-    if path.is_file() and Manifest.decode(read_file(path, "manifest"), str(path)).network.digest != network.digest:
+    if not path.is_file():
+        return
+    manifest = Manifest.decode(read_file(path, "manifest"), str(path))
+    if manifest.network.digest != network.digest:
         raise ArtefactError(f"{path} is of another contract than the vectors beside it; export the folder again.")
+    written = manifest.vectors.searched + manifest.vectors.given
+    if written != samples:
+        raise ArtefactError(
+            f"{path} tells of {written} golden vectors, and qleaky_vectors.c has {samples}; export the folder again."
+        )
 
 
 def _model(network: IntegerNetwork, name: str) -> CModel:

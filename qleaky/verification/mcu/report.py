@@ -32,6 +32,7 @@ class McuReport:
     ``compared`` counts digests, one for each sample, step, layer and kind, and for each sample and output; ``mismatches``
     those that differ, as far as the program tells. ``cost`` is a step's average in ``unit`` (instructions are neither cycles
     nor energy); ``stack`` bytes, harness included; ``flash`` bytes of the model's code and weights, ``state_size`` of RAM.
+    ``changed`` names the files that are not what this qleaky writes of the contract.
     """
 
     target: str
@@ -50,6 +51,7 @@ class McuReport:
     stack: int | None
     flash: int | None
     state_size: int
+    changed: tuple[str, ...] = ()
 
     @property
     def instructions(self) -> int | None:
@@ -66,4 +68,10 @@ class McuReport:
         costs += [] if self.flash is None else [f"{self.flash:,} of code and weights"]
         costs += [] if self.stack is None else [f"{self.stack:,} of stack with the harness"]
         costs += [] if self.cost is None else [f"{self.cost:,} {self.unit} a step"]
-        return f"measured: {where}: {equal}; {', '.join(costs)}."
+        text = f"measured: {where}: {equal}; {', '.join(costs)}."
+        if not self.changed:
+            return text
+        return (
+            f"{text}\n  Not what this qleaky writes of the contract: {', '.join(self.changed)}. What ran is theirs, on these "
+            f"samples alone; code that knows of the check could print what is due. Read them, or export the folder again."
+        )
