@@ -53,9 +53,9 @@ def check_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     """Names of the files that will be removed: what an earlier export wrote, unchanged since, and this one does not make.
 
     Raises:
-        InputError, ArtefactError: as :func:`write_folder`, before anything is computed or written.
+        InputError, ArtefactError, OutputError: as :func:`write_folder`, before anything is computed or written.
     """
-    if not folder.exists() and not folder.is_symlink():
+    if not _is_there(folder):
         return []
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; the C goes into a folder, choose another name.")
@@ -63,6 +63,20 @@ def check_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     _refuse_others(folder, [name for name in files if name not in before and _exists(folder / name)])
     _refuse_links(folder, {*files, *before})
     return sorted(name for name, digest in before.items() if name not in files and _digest(folder / name) == digest)
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether there is anything of this name.
+
+    Raises:
+        OutputError: no folder can have it, or it lies below what may not be read.
+    """
+    try:
+        return _exists(folder)
+    except OSError as error:
+        cause = error.strerror or error
+        name = f"{str(folder)[:60]}..." if len(str(folder)) > 60 else str(folder)
+        raise OutputError(f"Cannot make the folder {name!r}: {cause}. Choose another name, in a folder of your own.") from error
 
 
 def _written_before(folder: Path) -> dict[str, str]:
@@ -112,9 +126,10 @@ def _create(folder: Path) -> Path | None:
         if folder.exists():
             return None
         folder.mkdir()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"Cannot make the folder {folder}: {error.strerror or error}. Choose a place that exists and is writable."
+            f"Cannot make the folder {folder}: {cause}. Choose another name, in a place that exists and is writable."
         ) from error
     return folder
 

@@ -12,7 +12,7 @@ from c_tools import STRICT, call, tool
 
 import qleaky
 from qleaky import IntegerNetwork, export_c, lower
-from qleaky.errors import InputError, LoweringError, UsageError
+from qleaky.errors import ArtefactError, InputError, LoweringError, UsageError
 from qleaky.export.c.manifest import FILE, Manifest
 from qleaky.model_reference import HowToLower, load_model
 from qleaky.verification.mcu.checking import check_folder
@@ -48,6 +48,16 @@ def test_what_is_written_equals_the_reference_on_this_machine(tmp_path: Path) ->
     assert (report.mismatches, report.samples, report.name) == (0, 7, "words")
     vectors = Manifest.decode((tmp_path / "c" / FILE).read_bytes()).vectors
     assert (vectors.searched, vectors.given) == (4, 3)
+
+
+def test_vectors_that_someone_took_out_are_missed(tmp_path: Path) -> None:
+    """Fewer samples, all of them right: what is left would pass."""
+    network, few, many = digits(), tmp_path / "few", tmp_path / "many"
+    export_c(network, few, samples=2)
+    export_c(network, many, samples=4)
+    (many / "qleaky_vectors.c").write_bytes((few / "qleaky_vectors.c").read_bytes())
+    with pytest.raises(ArtefactError, match=r"tells of 4 golden vectors, and qleaky_vectors\.c has 2; export the folder again"):
+        check_folder(many, "host", network)
 
 
 def test_the_manifest_says_what_the_network_the_proof_and_the_estimate_say(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def test_a_new_folder_holds_the_files_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize(("name", "why"), [("x" * 300, "File name too long"), ("a\0b", "embedded null")])
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(OutputError, match=f"Cannot make the folder .*{why}.* Choose another name"):
+        write_folder(tmp_path / name, files({"a.c": b"1"}))
+
+
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     write_folder(tmp_path, files({"a.c": b"1"}))
     assert held(tmp_path) == files({"a.c": b"1"})
