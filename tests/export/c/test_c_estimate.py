@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from c_tools import tool
-from export.layer_contracts import LAYERS
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.c_export import CExport
@@ -22,6 +21,7 @@ from qleaky.model_reference import HowToLower, load_model
 from qleaky.reference import run
 from qleaky.verification.mcu.checking import check_folder
 from qleaky.verification.rates import spike_rates
+from tests.export.layer_contracts import LAYERS
 
 SHIPPED = ("digits", "fsdd", "japanese-vowels", "fashion-mnist-dense", "fashion-mnist-conv")
 OTHERS = ("cortex-m0", "cortex-m33", "cortex-m55", "cortex-m4+dsp")

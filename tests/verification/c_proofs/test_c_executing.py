@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import provers  # noqa: F401
 import pytest
 import z3
 from neuron_programs import has

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import provers  # noqa: F401
 import pytest
 from neuron_programs import Case, build, has, program, results
 from small_models import prove
