@@ -1,6 +1,7 @@
 """The trained networks that ship, on every target, and recorded speech on two: no digest differs."""
 
 import functools
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from mcu_tools import need_package, need_tools
+from tiny_c_models import write_folder
 
 from qleaky import IntegerNetwork
-from qleaky.c_export import export_c
 from qleaky.datasets import fsdd
+from qleaky.export.c.model import c_model
 from qleaky.model_reference import HowToLower, load_model
 from qleaky.models import shipped
 from qleaky.verification.mcu.checking import Emulator, Folder
+from qleaky.verification.mcu.golden_runs import golden_runs
 
 MODELS = ("digits", "japanese-vowels", "fsdd", "fashion-mnist-dense", "fashion-mnist-conv")
 TARGETS = ("host", "cortex-m0", "cortex-m4", "cortex-m33", "cortex-m55", "riscv32")
@@ -37,8 +40,8 @@ class Folders:
     @functools.cache  # noqa: B019 - as long as the tests of this module
     def of(self, model: str, dsp: bool = False) -> Folder:
         directory = self.root / f"{model}{'-dsp' * dsp}"
-        export_c(network(model), directory, dsp=dsp)
-        return Folder.open(directory, network(model))
+        net = network(model)
+        return Folder.open(write_folder(directory, net, c_model(net, dsp=dsp)), net)
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +95,14 @@ def test_recorded_speech(shared: Path, tmp_path: Path, target: str) -> None:
     data = fsdd(shared / "data")
     chosen = np.concatenate([np.flatnonzero(data.test_labels == digit)[:3] for digit in range(10)])
     net = network("fsdd")
-    export_c(net, tmp_path / "fsdd", inputs=data.test_codes[:, chosen], samples=0)
-    folder = Folder.open(tmp_path / "fsdd", net)
+    golden = golden_runs(net, data.test_codes[:, chosen], samples=0)
+    folder = Folder.open(write_folder(tmp_path / "fsdd", net, c_model(net), golden), net)
     np.testing.assert_array_equal(folder.golden.codes["input"], data.test_codes[:, chosen])
     assert check(folder, target).samples == 30
 
 
 def changed(folder: Folder, into: Path, file: str, change: Any) -> Folder:
     """A copy of a folder with one file changed."""
-    import shutil
-
     shutil.copytree(folder.directory, into)
     text = (into / file).read_text()
     after = change(text)

@@ -10,12 +10,13 @@ import numpy as np
 from qleaky import IntegerNetwork, QFormat
 from qleaky.dynamics import MulShift
 from qleaky.export.c.interface import CModel, ConstArray, InputPort, ReadoutFunction, SpikePort, StateTensor, Tensor
-from qleaky.export.c.vectors import vectors_source
+from qleaky.export.c.vectors import GoldenRuns, vectors_source
+from qleaky.export.c.weights import weights_source
 from qleaky.integer import LIF, Add, Input, Linear, Readout
 from qleaky.verification.mcu.golden_runs import golden_runs
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = ROOT / "export" / "c" / "ports"
+OWN = ROOT / "export" / "c"
 EVENTS, PIXELS, NEURONS, STEPS = 37, 3, 5, 6
 _HEADER = """\
 #ifndef TINY_H
@@ -126,18 +127,16 @@ def c_model(net: IntegerNetwork, layer: str = "lif") -> CModel:
     )
 
 
-def write_folder(directory: Path, net: IntegerNetwork, model: CModel) -> Path:
-    """The files that a check builds."""
-    shutil.copytree(PORTS, directory / "ports")
-    arrays = (
-        f"const {c.ctype} {c.name}[{c.values.size}] = {{{', '.join(map(str, c.values.ravel()))}}};" for c in model.constants
-    )
+def write_folder(directory: Path, net: IntegerNetwork, model: CModel, golden: GoldenRuns | None = None) -> Path:
+    """The files that a check builds; golden vectors as an export chooses them where none are given."""
+    shutil.copytree(OWN / "ports", directory / "ports")
     texts = {
         "qleaky_model.h": model.header,
         "qleaky_model.c": model.source,
-        "qleaky_weights.c": '#include "qleaky_model.h"\n' + "\n".join(arrays) + "\n",
-        "qleaky_vectors.c": vectors_source(model, golden_runs(net)),
+        "qleaky_weights.c": weights_source(model),
+        "qleaky_vectors.c": vectors_source(model, golden or golden_runs(net)),
     }
+    texts |= {name: (OWN / "runtime" / name).read_text() for name in model.runtime}
     for name, text in texts.items():
         (directory / name).write_text(text)
     return directory

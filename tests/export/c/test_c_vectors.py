@@ -93,8 +93,9 @@ def test_only_one_symbol_is_external(tmp_path: Path) -> None:
     files = {"qleaky_model.h": model.header, "qleaky_vectors.c": vectors_source(model, golden_runs(net))}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    ports = Path(__file__).resolve().parents[3] / "export" / "c" / "ports"
-    subprocess.run(["clang", "-std=c99", "-I", str(ports), "-c", "qleaky_vectors.c"], cwd=tmp_path, check=True)
+    own = Path(__file__).resolve().parents[3] / "export" / "c"
+    folders = ["-I", str(own), "-I", str(own / "runtime")]
+    subprocess.run(["clang", "-std=c99", *folders, "-c", "qleaky_vectors.c"], cwd=tmp_path, check=True)
     symbols = subprocess.run(
         ["llvm-nm", "--extern-only", "--defined-only", "--format=just-symbols", "qleaky_vectors.o"],
         cwd=tmp_path,
