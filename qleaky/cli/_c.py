@@ -138,8 +138,8 @@ def _print_estimate(network: IntegerNetwork, found: Estimate, board: Board | Non
 
     from qleaky.export.c.boards import boards, shortages
 
-    table = Table(title="before anything is compiled (instructions: neither cycles nor energy)")
-    for title in ("core", "flash", "of it weights", "RAM", "of it state", "instructions a step", "of an inference"):
+    table = Table(title="expected bytes and instructions (these are neither cycles nor energy)")
+    for title in ("core", "flash", "weights in it", "RAM", "state in it", "a step", "an inference"):
         table.add_column(title, justify="left" if title == "core" else "right")
     for name, core in found.cores.items():
         sizes = (found.flash(core), found.weights, found.ram(core), found.state)
