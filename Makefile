@@ -53,7 +53,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) --editable ".[test,dev,peers,openvino,tract,prove]"
+	$(PIP) --editable ".[test,dev,peers,openvino,tract,prove,mcu]"
 	touch $@
 
 # Triton's interpreter and its compiler run without a GPU.

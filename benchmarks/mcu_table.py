@@ -33,8 +33,9 @@ membranes and spikes are the reference's too.
 | core | event-driven int8 | dense C | ratio | CMSIS-NN | ratio |
 |---|---|---|---|---|---|"""
 CMSIS = """
-CMSIS-NN is Arm's `arm_fully_connected_s8` with its code for the DSP extension ({revision}), and the same
-neurons; it rounds sums to 8 bits, so that it is no exact form of the network. Dense code costs the same whatever spikes."""
+CMSIS-NN is Arm's `arm_fully_connected_s8` with its code for the DSP extension, and the same neurons; it rounds sums to 8 bits,
+so that it is no exact form of the network. Dense code costs the same whatever spikes. Measured here:
+{revision}."""
 NO_CMSIS = """
 CMSIS-NN is measured where `--cmsis-nn` names a checkout of it."""
 MODELS = """

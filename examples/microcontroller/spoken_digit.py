@@ -1,8 +1,8 @@
 """Spoken digits on an emulated microcontroller: python spoken_digit.py [--wav FILE_OR_FOLDER] [--data FOLDER] [--core CORE].
 
 Exports the trained network fsdd as C, builds it with main.c for a Cortex-M4 (or another core, or this computer: --core host),
-runs it in QEMU, and prints what the device heard in each recording. Recordings are those of the Free Spoken Digit Dataset, one
-of each digit, from the folder that --data or the environment variable QLEAKY_DATA names; or your own, 8 kHz, 16 bits, one channel.
+runs it in QEMU, and prints what the device heard in each recording. These are of the Free Spoken Digit Dataset, one of each
+digit, from the folder that --data or the environment variable QLEAKY_DATA names; or your own, 8 kHz, 16 bits, one channel.
 """
 
 from __future__ import annotations

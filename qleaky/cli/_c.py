@@ -138,9 +138,9 @@ def _print_estimate(network: IntegerNetwork, found: Estimate, board: Board | Non
 
     from qleaky.export.c.boards import boards, shortages
 
-    table = Table(title="expected bytes and instructions (these are neither cycles nor energy)")
-    for title in ("core", "flash", "weights in it", "RAM", "state in it", "a step", "an inference"):
-        table.add_column(title, justify="left" if title == "core" else "right")
+    table = Table(title="bytes, and instructions of a step and of an inference (neither cycles nor energy)")
+    for title in ("core", "flash", "weights", "RAM", "state", "step", "inference"):
+        table.add_column(title, justify="left" if title == "core" else "right", no_wrap=True)
     for name, core in found.cores.items():
         sizes = (found.flash(core), found.weights, found.ram(core), found.state)
         counts = (core.instructions, core.instructions * network.num_steps)

@@ -16,6 +16,7 @@ from qleaky.verification.mcu.building import build
 from qleaky.verification.mcu.checking import Folder
 from qleaky.verification.mcu.machines import MACHINES, machine_of, run_limited
 from qleaky.verification.mcu.toolchains import Compiler, toolchain
+from qleaky.verification.mcu.unicorn_machine import run_in_unicorn
 
 NET = network()
 MODEL = c_model(NET)
@@ -142,6 +143,28 @@ def test_a_fault_ends_the_program_and_is_refused(tmp_path: Path, target: str, fa
     folder = changed(write_folder(tmp_path / "tiny", NET, MODEL), "state->spk[0] = bits;", f"state->spk[0] = bits; {fault}")
     with pytest.raises(ArtefactError, match="line 3, 'fault', is not the verdict"):
         folder.check(target)
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "riscv32"])
+def test_a_fault_in_unicorn_is_refused(tmp_path: Path, target: str) -> None:
+    need_tools(target)
+    need_package("unicorn")
+    fault = "state->spk[0] = bits; *(volatile uint32_t *)0xF0000000u = 1u;"
+    folder = changed(write_folder(tmp_path / "tiny", NET, MODEL), "state->spk[0] = bits;", fault)
+    with pytest.raises(ArtefactError, match=f"The program did what {target} does not allow|'fault', is not the verdict"):
+        folder.check(target, emulator="unicorn")
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "riscv32"])
+def test_a_program_without_end_is_stopped_in_unicorn(tmp_path: Path, target: str) -> None:
+    need_tools(target)
+    need_package("unicorn")
+    endless = "state->spk[0] = bits; for (volatile uint32_t i = 0; i == 0;) { }"
+    folder = changed(write_folder(tmp_path / "tiny", NET, MODEL), "state->spk[0] = bits;", endless).directory
+    machine = machine_of(target)
+    program = build(folder, tmp_path, machine, compiler=toolchain(machine), name="tiny").program
+    with pytest.raises(ArtefactError, match=r"did not end within 0\.5 seconds and was stopped"):
+        run_in_unicorn(machine, program, 0.5)
 
 
 def test_a_stack_that_meets_the_model_is_refused(tmp_path: Path) -> None:

@@ -204,7 +204,8 @@ class _Writer:
     def _delayed(self, delay: Delay) -> list[str]:
         """The copy of what a delay emits in the next step."""
         source = self.context.source(delay.input, moving=True)
-        places = {"source": self._place(source.key), "result": self._place(delay.name)}
+        place = self._place(source.key)
+        places = {"source": f"({place})" if " + " in place else place, "result": self._place(delay.name)}
         return copied(source.array, self.context.result(delay.name), **places)
 
     def _encoders(self) -> Iterator[str]:

@@ -5,8 +5,8 @@ For fields of B bits (qleaky_lanes.h), with sums s[k] of field k over some event
     even = sum of s[2k] * 2^(2Bk)        odd = sum of s[k] * 2^(B(k-1)), k >= 1        modulo 2^32
 
 ADDED: one more word adds to both what its fields do to these sums, whatever they are; both are linear, so by induction they
-are those of all events. TAKEN: while no s exceeds the layer's limit, the lanes are exactly the s. The limit is what the fields of
-the emitted array can add up to in as many events as the emitted text lets pass before it empties the lanes.
+are those of all events. TAKEN: while no s exceeds the layer's limit, the lanes are exactly the s. The limit is what the fields
+of the emitted array can add up to in as many events as the emitted text lets pass before it empties the lanes.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from qleaky.integer import IntegerNetwork
 from qleaky.verification.mcu.building import build
 from qleaky.verification.mcu.golden_runs import golden_of
 from qleaky.verification.mcu.judging import judge
-from qleaky.verification.mcu.machines import Machine, Ran, has_qemu, host_name, machine_of, run_in_qemu, run_on_host, version_of
+from qleaky.verification.mcu.machines import Machine, Ran, has_qemu, host_name, machine_of, qemu_name, run_in_qemu, run_on_host
 from qleaky.verification.mcu.output import read_output
 from qleaky.verification.mcu.report import McuReport
 from qleaky.verification.mcu.toolchains import Compiler, toolchain
@@ -176,4 +176,4 @@ def _run(machine: Machine, program: Path, unicorn: bool) -> tuple[Ran, str]:
         from qleaky.verification.mcu.unicorn_machine import run_in_unicorn, unicorn_name
 
         return run_in_unicorn(machine, program), unicorn_name()
-    return run_in_qemu(machine, program), f"{version_of(machine.qemu[0])}, {machine.qemu[1]}"
+    return run_in_qemu(machine, program), f"{qemu_name(machine)}, {machine.qemu[1]}"

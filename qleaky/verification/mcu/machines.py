@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
 import threading
@@ -131,6 +132,13 @@ def run_in_qemu(machine: Machine, program: Path) -> Ran:
     else:
         out = ["-bios", "none", "-serial", "chardev:out"]
     return run_limited([machine.qemu[0], *board, *quiet, *out])
+
+
+def qemu_name(machine: Machine) -> str:
+    """QEMU with its version, without the distribution's."""
+    said = version_of(machine.qemu[0])
+    found = re.search(r"version ([0-9.]+)", said)
+    return said if found is None else f"QEMU {found[1]}"
 
 
 def version_of(program: str) -> str:

@@ -1,5 +1,8 @@
 """Boards: each has a core that can be built for, more flash than RAM or nearly so, and a source of its figures."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from qleaky.errors import InputError
@@ -14,6 +17,13 @@ def test_a_board_has_a_known_core_whole_kilobytes_and_a_source(board: Board) -> 
     assert board.flash % 1024 == board.ram % 1024 == 0
     assert board.source
     assert board.title
+
+
+def test_the_page_lists_every_board_with_its_figures() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "microcontrollers.md").read_text()
+    listed = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| ([\d,]+) \| ([\d,]+) \|$", page, re.M)
+    rows = [(b.name, b.title, b.core, f"{b.flash // 1024:,}", f"{b.ram // 1024:,}") for b in boards().values()]
+    assert listed == rows
 
 
 @pytest.mark.parametrize(

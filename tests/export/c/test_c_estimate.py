@@ -1,13 +1,11 @@
 """What is estimated before anything is compiled, against what QEMU counts and compilers make: within 10 %."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from layer_contracts import LAYERS
+from c_tools import tool
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.c_export import CExport
@@ -20,8 +18,10 @@ from qleaky.export.c.folder import write_folder
 from qleaky.export.c.model import c_model
 from qleaky.integer import LIF, Input, Linear, Readout
 from qleaky.model_reference import HowToLower, load_model
+from qleaky.reference import run
 from qleaky.verification.mcu.checking import check_folder
 from qleaky.verification.rates import spike_rates
+from tests.export.layer_contracts import LAYERS
 
 SHIPPED = ("digits", "fsdd", "japanese-vowels", "fashion-mnist-dense", "fashion-mnist-conv")
 OTHERS = ("cortex-m0", "cortex-m33", "cortex-m55", "cortex-m4+dsp")
@@ -45,10 +45,7 @@ def dense_784() -> IntegerNetwork:
 
 def tools() -> None:
     for name in ("clang", "ld.lld", "qemu-system-arm", "qemu-system-riscv32"):
-        if shutil.which(name) is None:
-            if os.environ.get("CI"):
-                pytest.fail(f"{name} is missing")
-            pytest.skip(f"{name} is missing")
+        tool(name)
 
 
 def compared(export: CExport, core: str, folder: Path) -> None:
@@ -110,8 +107,6 @@ def test_events_are_those_of_the_reference() -> None:
     network = dense_784()
     codes = (np.random.default_rng(0).random((10, 2, 784)) < 0.1).astype(np.uint8)
     parts = step_parts(network, spike_rates(network, {"input": codes}))
-    from qleaky.reference import run
-
     hidden = run(network, codes).spikes["lif1"]
     assert parts["event"] == pytest.approx((codes.sum() + hidden.sum()) / 20)
     assert parts["neuron"] == 266

@@ -1,5 +1,6 @@
 """``export_c``: the same arguments give the same bytes, what it refuses leaves nothing, and what it writes checks itself."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import handmade
 import numpy as np
 import pytest
 import torch
+from c_tools import STRICT, call, tool
 
 import qleaky
 from qleaky import IntegerNetwork, export_c, lower
@@ -116,10 +118,6 @@ def test_a_network_of_floats_has_no_c(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "fsdd", "fashion-mnist-conv"])
 def test_the_readmes_loop_of_a_network_that_ships_compiles(tmp_path: Path, name: str) -> None:
-    import re
-
-    from test_c_project import STRICT, call, tool
-
     network = load_model(name, HowToLower())
     export_c(network, tmp_path / "c", "spoken", samples=2)  # type: ignore[arg-type]
     readme = (tmp_path / "c" / "README.md").read_text()
@@ -127,6 +125,6 @@ def test_the_readmes_loop_of_a_network_that_ships_compiles(tmp_path: Path, name:
     (tmp_path / "loop.c").write_text(code)
     call(tool("gcc"), *STRICT, "-I", tmp_path / "c", "-c", tmp_path / "loop.c", "-o", tmp_path / "loop.o")
     header = (tmp_path / "c" / "qleaky_model.h").read_text()
-    declared = {" ".join(line.split()) for line in re.findall(r"^[a-z].*?\);", header, re.M | re.S)}
+    declared = set(re.findall(r"^\w+ \w+\(.*\);$", header, re.M))
     told = re.findall(r"^\| `(.*?)` \|", readme, re.M)
     assert {f"{call};" for call in told} == declared

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from export.c.model_programs import assert_computes, computed, differing, recorded
-from export.layer_contracts import KERNEL, LAYERS, MAP, SMALL, W5, W44, W54, WINDOW, lif, network
-from export.random_contracts import draw, inputs
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.errors import LoweringError
@@ -28,6 +26,8 @@ from qleaky.integer import (
     Transpose,
 )
 from qleaky.model_reference import HowToLower, load_model
+from tests.export.layer_contracts import KERNEL, LAYERS, MAP, SMALL, W5, W44, W54, WINDOW, lif, network
+from tests.export.random_contracts import draw, inputs
 
 SPIKES = QFormat(1, 0, signed=False)
 CENTRED = QFormat(8, 6, signed=False, zero_point=128)
@@ -144,6 +144,13 @@ SPECIAL: dict[str, IntegerNetwork] = {
         Add(name="sum", inputs=("first", "flat"), signs=(1, 1)),
         lif("lif", "sum"),
         num_steps=6,
+    ),
+    "a delay of what lies behind another array": network(
+        Affine(name="twice", input="input", scale=np.array([2, -2, 1, 0, 2]), scale_frac_bits=0),
+        Affine(name="kept", input="twice", bias=np.arange(5), scale_frac_bits=0),
+        Delay(name="late", input="kept", shape=(5,), frac_bits=1, low=-16, high=20),
+        Add(name="sum", inputs=("twice", "kept", "late"), signs=(1, 1, -1)),
+        lif("lif", "sum"),
     ),
     "layers that nothing reads": network(
         Linear(name="idle", input="input", weight=W54, weight_frac_bits=1),

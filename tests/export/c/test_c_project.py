@@ -1,15 +1,14 @@
 """The folder as firmware engineers meet it: make, CMake, Zephyr, Arduino and PlatformIO, and two models in one program."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import handmade
 import numpy as np
 import pytest
+from c_tools import STRICT, call, tool
 
 from qleaky import IntegerNetwork, QFormat
 from qleaky.c_export import export_c
@@ -18,23 +17,6 @@ from qleaky.export.c.targets import TARGETS
 from qleaky.integer import LIF, Add, Input, Linear, Readout
 
 ROOT = Path(__file__).resolve().parents[3]
-STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror"]
-
-
-def tool(name: str) -> str:
-    """A program that must be there in CI, and is asked for elsewhere."""
-    found = shutil.which(name)
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"{name} is missing")
-    if found is None:
-        pytest.skip(f"{name} is missing")
-    return found
-
-
-def call(*command: object, cwd: Path | None = None) -> str:
-    ran = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout + ran.stderr
 
 
 @pytest.fixture(scope="module")

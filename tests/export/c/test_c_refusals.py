@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from export.layer_contracts import W54, lif, network
 
 import qleaky
 from qleaky import QFormat
 from qleaky.errors import InputError, LoweringError
 from qleaky.export.c.model import c_model
 from qleaky.integer import AveragePool, Concat, FloatNetwork, Input, Linear, Readout, Synapse
+from tests.export.layer_contracts import W54, lif, network
 
 SPIKES = QFormat(1, 0, signed=False)
 

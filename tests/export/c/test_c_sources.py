@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from export.c.model_programs import COMPILERS, installed, packed, write
 from export.c.product_programs import RUNTIME, WARNINGS
-from export.layer_contracts import LAYERS, lif, network
-from export.random_contracts import inputs
 
 from qleaky import QFormat, run
 from qleaky.export.c.interface import CModel
 from qleaky.export.c.model import c_model
 from qleaky.integer import Readout
 from qleaky.model_reference import HowToLower, load_model
+from tests.export.layer_contracts import LAYERS, lif, network
+from tests.export.random_contracts import inputs
 
 SPIKES = QFormat(1, 0, signed=False)
 TARGETS = {

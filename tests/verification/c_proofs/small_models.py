@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import provers  # noqa: F401
 from neuron_programs import Case
 
 from qleaky import IntegerNetwork, QFormat
