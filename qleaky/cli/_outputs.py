@@ -34,9 +34,9 @@ def check_outputs(outputs: Paths, inputs: Paths) -> None:
         taken[real] = option
 
 
-def file_of(model: str) -> str:
-    """The file that a MODEL is in: of ``file.py:callable`` that before the colon."""
-    return model if Path(model).exists() else model.partition(":")[0]
+def file_of(model: str) -> str | None:
+    """The file that a MODEL is in, of ``file.py:callable`` that before the colon; None of a reference model's name."""
+    return next((path for path in (model, model.partition(":")[0]) if Path(path).is_file()), None)
 
 
 def _is_stream(path: str) -> bool:

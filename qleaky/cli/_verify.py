@@ -63,9 +63,10 @@ def _contract_of(artefact: str, network: str | None) -> str:
     Raises:
         InputError: neither.
     """
-    beside = Path(artefact).with_suffix(".qleaky")
+    beside = Path(artefact).absolute().with_suffix(".qleaky")  # of "." too
     if network is None and not beside.exists():
-        raise InputError(f"{artefact}: there is no {beside.name} beside it; pass its contract, --network FILE.qleaky.")
+        missing = "" if Path(artefact).exists() else "there is no such file or folder, and "
+        raise InputError(f"{artefact}: {missing}there is no {beside.name} beside it; pass its contract, --network FILE.qleaky.")
     return network or str(beside)
 
 

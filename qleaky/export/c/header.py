@@ -37,8 +37,7 @@ def _about(context: Context, fields: Sequence[Field]) -> str:
     return commented(
         f"A spiking network of integers as C99, written by qleaky. Contract: {network.digest}\n\n"
         f"Inputs: {', '.join(map(_of_input, network.inputs))}.\n"
-        f"Time steps of one sample: {network.num_steps}.\n\n"
-        f"    {prefix}_reset, then {network.num_steps} times the step, then the readouts\n\n"
+        f"One sample: {prefix}_reset, then {network.num_steps} times the step, then the readouts.\n\n"
         f"The state ({state_size(fields)} bytes) belongs to the caller: one for each sample that runs at a time. All functions "
         f"are reentrant, use no other memory but a small stack, and call nothing. Codes must lie in the range of their input. "
         f"Elements of arrays are in C order of their shapes. Element i of bits is bit i % 32 of word i / 32; bits after the "
@@ -95,7 +94,8 @@ def _output(port: SpikePort) -> str:
 
 
 def _amount(tensor: Tensor, what: str) -> str:
-    return f"{tensor.elements} bits in {tensor.words} words" if tensor.ctype == BITS else f"{tensor.elements} {what}"
+    words = f"{tensor.elements} bits in {tensor.words} word{'s' if tensor.words > 1 else ''}"
+    return words if tensor.ctype == BITS else f"{tensor.elements} {what}"
 
 
 def _encoders(context: Context) -> list[str]:

@@ -86,13 +86,15 @@ class StateTensor:
 class InputPort:
     """A parameter of the step function: codes as :meth:`IntegerNetwork.encode` gives them, or spikes as bits.
 
-    A static input is read in the first step after a reset, and not again.
+    A static input is read in the first step after a reset, and not again. ``code`` is the header's type of a code, None of
+    bits: ``NAME_code``, or ``NAME_<input>_code`` of several inputs.
     """
 
     name: str
     argument: str
     tensor: Tensor
     static: bool
+    code: str | None = None
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ def code_types(context: Context) -> dict[str, CodeType]:
 
 def input_ports(context: Context) -> tuple[InputPort, ...]:
     """One parameter for each input, in order."""
-    ports = []
+    ports, types = [], code_types(context)
     for source in context.network.inputs:
-        array = context.inputs[source.name]
+        array, code = context.inputs[source.name], types[source.name].name if source.name in types else None
         infix = "" if len(context.inputs) == 1 else f"{context.ids[source.name]}_"
         argument = f"in_{infix}bits" if array.bits else f"in_{infix}codes" if infix else "codes"
         tensor = Tensor(argument, array.ctype, source.shape)
-        ports.append(InputPort(source.name, argument, tensor, source.time == "static"))
+        ports.append(InputPort(source.name, argument, tensor, source.time == "static", code))
     return tuple(ports)
 
 
@@ -62,8 +62,7 @@ def step_function(context: Context) -> str:
 
 def step_declaration(context: Context) -> str:
     """The head of the step function."""
-    types = code_types(context)
-    inputs = [(types[p.name].name if p.name in types else "uint32_t", p.argument) for p in input_ports(context)]
+    inputs = [(port.code or "uint32_t", port.argument) for port in input_ports(context)]
     outputs = [("uint32_t" if p.tensor.ctype == BITS else "int32_t", p.argument) for p in spike_ports(context)]
     parameters = [f"{context.prefix}_state *state"]
     parameters += [f"const {ctype} *{argument}" for ctype, argument in inputs]

@@ -64,7 +64,7 @@ def readout_part(context: Context, readout: Readout, mem: Array) -> ReadoutPart:
 
 
 def _field_comment(readout: Readout) -> str:
-    what = "What it emitted" if readout.kind == "spike_count" else "Its membranes"
+    what = "what it emitted" if readout.kind == "spike_count" else "its membranes"
     return f"{readout.layer}: {what}, summed over the first steps since the reset."
 
 
@@ -92,10 +92,9 @@ def _argmax(context: Context, readout: Readout, prefix: str, number: str, shape:
         "}",
         "return best;",
     ]
-    meaning = (
-        _MEANING[readout.kind].format(layer=readout.layer, steps=context.network.num_steps).replace("`element`", "i of the row")
-    )
-    comment = f"The class: the lowest i < {classes} with the largest of {meaning.removeprefix('the ')}; row < {rows}."
+    which = "i" if rows == 1 else f"row * {classes} + i"
+    meaning = _MEANING[readout.kind].format(layer=readout.layer, steps=context.network.num_steps).replace("`element`", which)
+    comment = f"The class: the lowest of all i < {classes} for which this is largest: {meaning}. row < {rows}."
     text = function(head, body, "argmax: the lowest index of the largest number of a row")
     port = ReadoutFunction(context.network.output_name(readout, "class"), name, "class", rows)
     return ReadoutCode(port, head, comment, text)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from qleaky.export.c.interface import BITS, CModel, InputPort, ReadoutFunction, SpikePort, Tensor
 
+ENCODED = "a number as its code: raw × 2^-raw_frac_bits, rounded half up and saturated, as `network.encode` takes it"
+
 
 @dataclass(frozen=True)
 class Call:
@@ -19,22 +21,19 @@ class Call:
 def calls(model: CModel) -> list[Call]:
     """The functions of a model, in the order in which a program needs them."""
     name = model.name
-    arguments = ", ".join([f"{name}_state *state", *map(_input, _named(model)), *map(_output, model.spikes)])
+    arguments = ", ".join([f"{name}_state *state", *map(_input, model.inputs), *map(_output, model.spikes)])
     found = [
         Call(f"void {name}_reset({name}_state *state)", "the state before the first step; call it once for each inference"),
         Call(f"void {model.step_function}({arguments})", f"one of the {model.num_steps} steps: {_sizes(model)}"),
     ]
-    found += [Call(encoder, f"a number as its code: raw × 2^-raw_frac_bits, {_half_up}") for encoder in _encoders(model)]
+    found += [Call(encoder, ENCODED) for encoder in _encoders(model)]
     return found + [_readout(model, readout) for readout in model.readouts]
-
-
-_half_up = "rounded half up and saturated, as `network.encode` takes it"
 
 
 def main_loop(model: CModel) -> str:
     """About fifteen lines of C that run one inference; the whole of a file but for who calls it."""
     name, returned = model.name, next(iter(sorted(model.readouts, key=lambda readout: readout.kind)), None)
-    parameters = ", ".join(f"const {ctype_of(model, port)} {port.argument}{_shape(model, port)}" for port in model.inputs)
+    parameters = ", ".join(f"const {_code(port)} {port.argument}{_shape(model, port)}" for port in model.inputs)
     passed = [port.argument if port.static else f"{port.argument}[t]" for port in model.inputs]
     passed += ["0" for _ in model.spikes]  # nobody asks for what is emitted in each step
     result = "uint32_t" if returned is not None and returned.kind == "class" else "int32_t"
@@ -55,23 +54,17 @@ def main_loop(model: CModel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ctype_of(model: CModel, port: InputPort) -> str:
-    """The element type of an input in the header: words of bits, or the name of its code type."""
-    if port.tensor.ctype == BITS:
-        return "uint32_t"
-    return f"{model.name}_code" if len(model.inputs) == 1 else f"{model.name}_{port.argument}_code"
+def _code(port: InputPort) -> str:
+    """The element type of an input in the header: words of bits, or its codes."""
+    return port.code or "uint32_t"
 
 
 def _shape(model: CModel, port: InputPort) -> str:
     return f"[{port.tensor.words}]" if port.static else f"[{model.num_steps}][{port.tensor.words}]"
 
 
-def _named(model: CModel) -> Iterator[tuple[str, str]]:
-    return ((ctype_of(model, port), port.argument) for port in model.inputs)
-
-
-def _input(named: tuple[str, str]) -> str:
-    return f"const {named[0]} *{named[1]}"
+def _input(port: InputPort) -> str:
+    return f"const {_code(port)} *{port.argument}"
 
 
 def _output(port: SpikePort) -> str:
@@ -95,9 +88,8 @@ def _size(tensor: Tensor) -> str:
 
 def _encoders(model: CModel) -> Iterator[str]:
     for port in model.inputs:
-        if port.tensor.ctype != BITS:
-            code = ctype_of(model, port)
-            yield f"{code} {code.removesuffix('_code')}_encode(int32_t raw, int32_t raw_frac_bits)"
+        if port.code is not None:
+            yield f"{port.code} {port.code.removesuffix('_code')}_encode(int32_t raw, int32_t raw_frac_bits)"
 
 
 def _readout(model: CModel, readout: ReadoutFunction) -> Call:

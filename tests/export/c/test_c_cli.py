@@ -43,6 +43,18 @@ def test_a_network_that_ships_becomes_a_folder_with_its_contract_beside_it(tmp_p
     assert again.returncode == 3, again.stderr  # measured
 
 
+def test_a_reference_models_name_may_name_the_folder_too_and_the_folder_is_its_own_artefact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second time there is a folder of the model's name
+        ran = call("c", "digits", "-o", "digits", "--name", "digits", "--samples", 1)
+        assert ran.returncode == 0, ran.stderr
+    monkeypatch.chdir(tmp_path / "digits")
+    assert call("verify", ".").returncode == 3  # measured
+    assert "nowhere: there is no such file or folder, and there is no nowhere.qleaky" in call("verify", "nowhere").stderr
+
+
 def test_an_estimate_is_printed_for_each_core_and_nothing_is_written(contract: Path) -> None:
     before = sorted(contract.parent.iterdir())
     ran = call("c", contract, "--estimate")

@@ -6,11 +6,15 @@ import subprocess
 from pathlib import Path
 
 import handmade
+import numpy as np
 import pytest
 from c_tools import STRICT, call, tool
 
+from qleaky import IntegerNetwork, QFormat
+from qleaky.c_export import export_c
 from qleaky.export.c.manifest import FILE, Manifest
 from qleaky.export.c.targets import TARGETS
+from qleaky.integer import LIF, Add, Input, Linear, Readout
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -172,6 +176,26 @@ def test_the_readmes_main_loop_compiles_as_it_stands_and_gives_the_class_of_the_
     call(tool("gcc"), *STRICT, *flags, tmp_path / "main.c", *sources, "-o", tmp_path / "main")
     classes = handmade.run(handmade.network(), golden.codes["input"]).outputs["class"]
     assert [int(word) for word in call(tmp_path / "main").split()] == classes.tolist()
+
+
+def test_the_readmes_calls_are_those_of_the_header_where_there_are_several_inputs(tmp_path: Path) -> None:
+    codes = QFormat(4, 2)
+    weights = {name: Linear(name=f"{name}_fc", input=name, weight=handmade.WEIGHTS, weight_frac_bits=0) for name in ("a", "b")}
+    layers = (
+        *weights.values(),
+        Add(name="both", inputs=("a_fc", "b_fc"), signs=(1, 1)),
+        LIF(name="lif", input="both", state=QFormat(8, 2), theta=np.array(5)),
+    )
+    inputs = (Input((3,), codes, "sequence", "a"), Input((3,), codes, "static", "b"))
+    readouts = (Readout("lif", "spike_count", argmax=True),)
+    export_c(IntegerNetwork(inputs=inputs, num_steps=5, layers=layers, readouts=readouts), tmp_path / "two", "two", samples=2)
+    readme, header = ((tmp_path / "two" / name).read_text() for name in ("README.md", "qleaky_model.h"))
+    calls = re.findall(r"^\| `(.*\))` \|", readme, re.M)
+    assert len(calls) == 6  # reset, step, two encoders, count, argmax
+    assert [call for call in calls if f"{call};" not in header] == []
+    (code,) = re.findall(r"```c\n(.*?)```", readme, re.S)
+    (tmp_path / "main.c").write_text(code)
+    call(tool("gcc"), *STRICT, "-I", tmp_path / "two", "-c", tmp_path / "main.c", "-o", tmp_path / "main.o")
 
 
 def test_the_manifest_names_every_other_file(digits: Path) -> None:
