@@ -158,5 +158,9 @@ def _print_estimate(network: IntegerNetwork, found: Estimate, board: Board | Non
         click.echo(f"does not fit: {board.name} ({board.title}): it takes about {' and '.join(lacking)}.")
         return 1
     left = (board.flash - found.flash(core), board.ram - found.ram(core))
-    click.echo(f"fits: {board.name} ({board.title}) has {left[0]:,} bytes of flash and {left[1]:,} of RAM left.")
+    sure = left[0] >= core.code
+    click.echo(
+        f"{'fits' if sure else 'may fit'}: {board.name} ({board.title}) has about {left[0]:,} bytes of flash and {left[1]:,} of "
+        f"RAM left{'' if sure else ', less than the code may be off by: build it'}."
+    )
     return 0

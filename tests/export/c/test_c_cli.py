@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from qleaky import IntegerNetwork
+from qleaky.c_export import CExport
+from qleaky.cli._c import _print_estimate
+from qleaky.export.c.boards import Board
 from qleaky.export.c.manifest import FILE, Manifest
 
 SCRIPT = Path(sys.executable).with_name("qleaky-export")
@@ -76,6 +79,18 @@ def test_an_estimate_for_a_board_says_whether_it_fits(board: str, code: int, sai
     ran = call("c", "fashion-mnist-dense", "--estimate", "--board", board)
     assert ran.returncode == code, ran.stderr
     assert said + board in ran.stdout
+
+
+def test_an_estimate_does_not_vouch_for_less_flash_than_the_code_may_be_off_by(capsys: pytest.CaptureFixture[str]) -> None:
+    export = CExport.of(handmade.network())
+    core = export.estimate.on("cortex-m4")
+    flash = export.estimate.flash(core)
+    for left, said in ((core.code, "fits: "), (core.code - 1, "may fit: ")):
+        board = Board("tight", "a board", "cortex-m4", flash + left, 1 << 16, "")
+        assert _print_estimate(export.network, export.estimate, board, False) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert f"{said}tight (a board) has about {left:,} bytes of flash" in printed
+        assert ("less than the code may be off by: build it" in printed) == (said == "may fit: ")
 
 
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
