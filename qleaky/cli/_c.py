@@ -160,7 +160,7 @@ def _print_estimate(network: IntegerNetwork, found: Estimate, board: Board | Non
     left = (board.flash - found.flash(core), board.ram - found.ram(core))
     sure = left[0] >= core.code
     click.echo(
-        f"{'fits' if sure else 'may fit'}: {board.name} ({board.title}) has about {left[0]:,} bytes of flash and {left[1]:,} of "
-        f"RAM left{'' if sure else ', less than the code may be off by: build it'}."
+        f"{'fits' if sure else 'may fit'}: {board.name} ({board.title}) has about {left[0]:,} bytes of flash and {left[1]:,} "
+        f"of RAM left{'' if sure else ', less than the code may be off by: build it'}."
     )
     return 0
