@@ -17,13 +17,20 @@ _WORDS = """
     virtual wchar_t xor xor_eq main
 """
 KEYWORDS = frozenset(_WORDS.split())
+# NAME.h would be found in place of these, by sources that include them: the headers of C, and Arduino's.
+_HEADERS = """
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic
+    stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype arduino
+"""
+HEADERS = frozenset(_HEADERS.split())
+DEVICES = frozenset(["aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))])
 
 
 def check_name(name: str) -> str:
     """A prefix of every symbol.
 
     Raises:
-        InputError: it is no identifier of C and C++, or one that belongs to the compiler or to qleaky.
+        InputError: it is no identifier of C and C++, or one that others own: the compiler, qleaky, C's headers, disks.
     """
     rule = f"letters, digits and underscores, a letter first, at most {MAX_NAME} characters, no word of C or C++"
     if not isinstance(name, str) or not re.fullmatch(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}", name):
@@ -31,6 +38,9 @@ def check_name(name: str) -> str:
     if name in KEYWORDS or name.startswith("qleaky"):
         owner = "qleaky's own symbols begin so" if name.startswith("qleaky") else "it is a word of C or C++"
         raise InputError(f"name={name!r} cannot prefix symbols: {owner}. Choose another, such as 'model'.")
+    if name.lower() in HEADERS | DEVICES:
+        why = "sources would find it in place of that of C" if name.lower() in HEADERS else "Windows cannot make such a file"
+        raise InputError(f"name={name!r} names the header {name}.h: {why}. Choose another, such as 'model'.")
     return name
 
 

@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterator
 
 from qleaky.errors import LoweringError
-from qleaky.export.c.arrays import array_of
 from qleaky.export.c.context import Context
-from qleaky.export.c.interface import BITS
 from qleaky.integer import FloatNetwork, IntegerNetwork
-from qleaky.integer.layers import Input, Readout
+from qleaky.integer.layers import LIF, Input, Readout
 from qleaky.integer.proof import INT32_MAX, LayerBounds
 from qleaky.integer.signals import Signal, printed
 from qleaky.integer.weighted import Conv, Linear
@@ -48,6 +46,8 @@ def _reasons(network: IntegerNetwork) -> Iterator[str]:
             yield from _wide_signal(f"layer {layer.name!r}", network.signals[layer.name])
         if layer.name in needed and isinstance(layer, (Linear, Conv)):
             yield from _too_many_events(network, layer)
+    for lif in network.lif_layers:
+        yield from _wide_states(lif)
     for readout in network.readouts:
         yield from _readout_overflow(network, readout)
 
@@ -79,10 +79,21 @@ def _wide_sums(bounds: LayerBounds) -> Iterator[str]:
         )
 
 
+def _wide_states(layer: LIF) -> Iterator[str]:
+    """States whose codes leave int32_t: 32 bits without a sign."""
+    for part, what in ((layer, "membrane"), (layer.synapse, "synaptic current")):
+        if part is not None and part.state.highest > INT32_MAX:
+            yield (
+                f"layer {layer.name!r}: its {what}, {part.state}, has codes up to {part.state.highest}, more than int32_t "
+                f"holds ({INT32_MAX}); use at most 31 bits, or a signed format."
+            )
+
+
 def _too_many_events(network: IntegerNetwork, layer: Linear | Conv) -> Iterator[str]:
     """Events are 16-bit row numbers."""
     inputs = math.prod(layer.weight.shape[1:])
-    spikes = array_of(network.signals[layer.input]).ctype == BITS
+    x = network.signals[layer.input]
+    spikes = x.low >= 0 and x.high <= 1
     if spikes and inputs > MAX_EVENTS:
         yield (
             f"layer {layer.name!r}: a sum over {inputs:,} spikes; events are numbered in 16 bits, so {MAX_EVENTS:,} at most. "

@@ -128,9 +128,10 @@ class _Table:
             for i in range(len(self.rows)):
                 run = self._runs.get(i) or _Run(self.neurons, self.rows[i])
                 self._runs[i] = run
-                model = counterexample(run.assumption, run.claims[statement](), deadline)
-                if model is not None:
-                    return run.refuted(statement, model)
+                for claim in run.claims[statement]():
+                    model = counterexample(run.assumption, claim, deadline)
+                    if model is not None:
+                        return run.refuted(statement, model)
         except UndecidedError as reason:
             return Open(layer, statement, str(reason))
         return Proved(layer, statement, perf_counter() - start)
@@ -151,7 +152,7 @@ class _Run:
         self.c = self._executed()
         shifts = (layer.current_shift(neurons.x), layer.membrane_shift(neurons.x))
         self.specified = neuron_step(layer, row.own, shifts, self.mem, self.syn, self.current)
-        self.claims: dict[str, Callable[[], Term]] = {DEFINED: self._defined, EQUAL: self._equal, INSIDE: self._inside}
+        self.claims: dict[str, Callable[[], list[Term]]] = {DEFINED: self._defined, EQUAL: self._equal, INSIDE: self._inside}
 
     def _executed(self) -> Step:
         layer, machine = self.neurons.layer, Machine(self.neurons.source, self.conditions)
@@ -165,18 +166,19 @@ class _Run:
         syn = None if layer.synapse is None else cells[1].value.wide(BITS)
         return Step(mem.value.wide(BITS), syn, emitted.wide(BITS))
 
-    def _defined(self) -> Term:
-        return z3.And(*(condition.holds for condition in self.conditions))
+    def _defined(self) -> list[Term]:
+        return [z3.And(*(condition.holds for condition in self.conditions))]
 
-    def _equal(self) -> Term:
-        pairs = [(got, wanted) for got, wanted in zip(self.c, self.specified, strict=True) if got is not None]
-        return z3.And(*(got == wanted for got, wanted in pairs))
+    def _equal(self) -> list[Term]:
+        """One by one, which z3 decides sooner."""
+        syn = [] if self.c.syn is None else [self.c.syn == self.specified.syn]
+        return [*syn, self.c.mem == self.specified.mem, self.c.emitted == self.specified.emitted]
 
-    def _inside(self) -> Term:
+    def _inside(self) -> list[Term]:
         parts = [_within(self.specified.mem, self.row.mem), _within(self.c.mem, self.row.mem)]
         if self.row.syn is not None:
             parts += [_within(self.specified.syn, self.row.syn), _within(self.c.syn, self.row.syn)]
-        return z3.And(*parts)
+        return [z3.And(*parts)]
 
     def refuted(self, statement: str, model: Any) -> Refuted:
         inputs = {"U": self.mem, "J": self.syn, "I": self.current}

@@ -33,6 +33,23 @@ def test_sums_beyond_int32() -> None:
     assert re.search(r"layer 'fc': its sums can reach \d+, more than int32_t holds \(2147483647\); use fewer bits of", message)
 
 
+def test_sums_that_meet_sums_beyond_int32() -> None:
+    """What lies behind numbers that no C type holds is refused in words too."""
+    large = W54.astype(np.int64) * (1 << 27)
+    behind = Linear(name="behind", input="fc", weight=np.ones((3, 4), np.int8), weight_frac_bits=0)
+    message = refused(linear(large), behind, lif("lif", "behind"))
+    assert re.search(r"layer 'fc': its integers reach from -?\d+ to \d+, more than int32_t holds", message)
+    assert re.search(r"layer 'behind': its integers reach from -?\d+ to \d+, more than int32_t holds", message)
+
+
+def test_states_of_32_bits_without_a_sign() -> None:
+    wide = QFormat(32, 1, signed=False)
+    rule = "has codes up to 4294967295, more than int32_t holds (2147483647); use at most 31 bits, or a signed format."
+    assert f"layer 'lif': its membrane, UQ31.1, {rule}" in refused(lif("lif", "input", state=wide))
+    synapse = Synapse(state=QFormat(32, 2, signed=False))
+    assert f"layer 'lif': its synaptic current, UQ30.2, {rule}" in refused(lif("lif", "input", synapse=synapse))
+
+
 def test_a_decay_beyond_int32() -> None:
     wide = lif("lif", "input", state=QFormat(20, 2), decay=None, multiplier=None, input_shift=29)
     assert "layer 'lif': its sums can reach" in refused(wide)
@@ -100,6 +117,12 @@ def test_networks_without_integers() -> None:
 @pytest.mark.parametrize("name", ["2fast", "int", "qleaky_x", "a-b", "", "x" * 25])
 def test_names_that_cannot_prefix_symbols(name: str) -> None:
     with pytest.raises(InputError, match=r"cannot prefix symbols|no C identifier"):
+        c_model(network(lif("lif", "input")), name)
+
+
+@pytest.mark.parametrize(("name", "why"), [("stdint", "in place of that of C"), ("Arduino", "in place"), ("aux", "Windows")])
+def test_names_of_headers_that_others_look_for(name: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"names the header {name}.h: .*{why}.* Choose another, such as 'model'"):
         c_model(network(lif("lif", "input")), name)
 
 
