@@ -34,7 +34,7 @@ REFUTED, OPEN = 1, 3
 @click.option(
     "--density", type=click.FloatRange(0, 1), metavar="D", help="With --estimate: the share of ones among spikes, such as 0.1."
 )
-@click.option("--prove", is_flag=True, help="Prove the C of every layer for all inputs, with z3, before it is written.")
+@click.option("--prove", is_flag=True, help="Before writing, prove neurons, packed sums and encoders for all inputs.")
 @lowering_options
 def c(
     model: str,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from qleaky.errors import ArtefactError
 from qleaky.export.c.interface import BITS, CModel, InputPort
-from qleaky.export.c.vectors import Codes, input_name, literal, word_type
+from qleaky.export.c.text import literal
+from qleaky.export.c.vectors import Codes, input_name, word_type
 
 
 def golden_inputs(text: str, model: CModel) -> Codes:

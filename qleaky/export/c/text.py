@@ -60,6 +60,20 @@ def _wrapped(paragraph: str) -> list[str]:
     return [*lines, line]
 
 
+def listed(items: Iterable[str], width: int = WIDTH) -> str:
+    """The elements of an array, in lines of at most ``width`` columns.
+
+    >>> listed(["1", "2"])
+    '    1, 2,'
+    """
+    lines = ["   "]
+    for item in items:
+        if len(lines[-1]) + len(item) + 2 > width:
+            lines.append("   ")
+        lines[-1] += f" {item},"
+    return "\n".join(lines)
+
+
 def literal(value: int) -> str:
     """An int32_t constant; -2**31 has no literal of its own.
 

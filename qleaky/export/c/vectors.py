@@ -7,7 +7,6 @@ not believe its digests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qleaky.export.c.interface import BITS, CModel, InputPort, Kind, Tensor
+from qleaky.export.c.text import listed, literal
 
 Codes = dict[str, NDArray[Any]]
 _TYPES = {
@@ -26,7 +26,6 @@ _TYPES = {
     "int32_t": "QLEAKY_I32",
     "uint32_t": "QLEAKY_U32",
 }
-_COLUMNS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,25 +108,7 @@ def _array(name: str, ctype: str, values: NDArray[Any], digits: int = 0) -> str:
     """A constant array of any shape, flat, in lines that are no longer than the rest."""
     numbers = values.reshape(-1).tolist()
     items = (f"0x{n:0{digits}x}u" if ctype == "uint32_t" else literal(n) for n in numbers)
-    return f"static const {ctype} {name}[{len(numbers)}] = {{\n{_wrapped(items)}\n}};\n"
-
-
-def literal(number: int) -> str:
-    """An int32: C has no literal of the lowest int32: it would be the negation of a number that no int32 holds."""
-    return "(-2147483647 - 1)" if number == -(1 << 31) else str(number)
-
-
-def _wrapped(items: Iterable[str]) -> str:
-    def lines() -> Iterator[str]:
-        line = "   "
-        for item in items:
-            if len(line) + len(item) + 2 > _COLUMNS:
-                yield line
-                line = "   "
-            line += f" {item},"
-        yield line
-
-    return "\n".join(lines())
+    return f"static const {ctype} {name}[{len(numbers)}] = {{\n{listed(items, 128)}\n}};\n"
 
 
 def _run(model: CModel) -> str:

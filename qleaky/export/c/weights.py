@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from qleaky.export.c.interface import CModel, ConstArray
-
-COLUMNS = 120
+from qleaky.export.c.text import listed, literal
 
 
 def weights_source(model: CModel) -> str:
@@ -20,26 +17,6 @@ def weights_source(model: CModel) -> str:
 
 def _definition(array: ConstArray) -> str:
     declared = f"const {array.ctype} {array.name}[{array.values.size}]"
-    items = (literal(int(value), array.ctype) for value in array.values.reshape(-1).tolist())
-    return f"extern {declared};\n{declared} = {{\n" + "\n".join(_lines(items)) + "\n};\n"
-
-
-def literal(value: int, ctype: str) -> str:
-    """A number as C text of its type.
-
-    >>> literal(255, "uint32_t"), literal(-3, "int8_t"), literal(-(1 << 31), "int32_t")
-    ('0x000000ffu', '-3', '(-2147483647 - 1)')
-    """
-    if ctype == "uint32_t":
-        return f"0x{value:08x}u"
-    return "(-2147483647 - 1)" if value == -(1 << 31) else str(value)
-
-
-def _lines(items: Iterable[str]) -> Iterator[str]:
-    line = "   "
-    for item in items:
-        if len(line) + len(item) + 2 > COLUMNS:
-            yield line
-            line = "   "
-        line += f" {item},"
-    yield line
+    numbers = map(int, array.values.reshape(-1).tolist())
+    items = (f"0x{number:08x}u" if array.ctype == "uint32_t" else literal(number) for number in numbers)
+    return f"extern {declared};\n{declared} = {{\n{listed(items)}\n}};\n"

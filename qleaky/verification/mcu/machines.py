@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from qleaky.errors import ArtefactError, InputError, MissingDependencyError
+from qleaky.export.c.targets import MORE_TARGETS, TARGETS, Target
 from qleaky.verification.mcu.output import LONGEST_OUTPUT
 
 Port = Literal["host", "cortex_m", "riscv32"]
@@ -44,44 +45,26 @@ class Machine:
     unicorn: str | None = None
 
 
-def _arm(core: str, triple: str, *, board: str, machine: str, **more: int | str | None) -> Machine:
-    hard = "hf" if triple.endswith("hf") else ""
-    zig = (f"thumb-freestanding-eabi{hard}", f"cortex_{core.removeprefix('cortex-')}")
-    flags = (f"-mcpu={core}", "-mthumb", *(_NO_GATHERS if core == "cortex-m55" else ()))
-    parts: dict[str, object] = {"zig": zig, "board": board, "qemu": ("qemu-system-arm", machine), **more}
-    return Machine(core, "cortex_m", triple, flags, **parts)  # type: ignore[arg-type]
+def _machine(target: Target) -> Machine:
+    """A bare machine, with what zig and Unicorn call it."""
+    core, unicorn = target.name.removeprefix("cortex-"), target.name.replace("-", "_").upper()
+    zig = (f"thumb-freestanding-{target.triple.rpartition('-')[2]}", f"cortex_{core}")
+    return Machine(
+        target.name,
+        target.port,
+        target.triple,
+        tuple(target.flags.split()),
+        zig if target.port == "cortex_m" else ("riscv32-freestanding", "generic_rv32+m+a+c"),
+        target.board,
+        target.qemu,
+        target.eighths or 8,
+        None if target.name == "cortex-m55" else unicorn,
+    )
 
 
-# clang 14 crashes in its lowering of vector gathers for some plain loops (pass "MVE gather/scatter lowering").
-_NO_GATHERS = ("-mllvm", "-enable-arm-maskedgatscat=false")
-
-_ALL = (
-    Machine("host", "host"),
-    _arm("cortex-m0", "thumbv6m-none-eabi", board="microbit", machine="microbit", nanoseconds=500, unicorn="CORTEX_M0"),
-    _arm("cortex-m3", "thumbv7m-none-eabi", board="mps2", machine="mps2-an385", nanoseconds=320, unicorn="CORTEX_M3"),
-    _arm("cortex-m4", "thumbv7em-none-eabihf", board="mps2", machine="mps2-an386", nanoseconds=320, unicorn="CORTEX_M4"),
-    _arm("cortex-m7", "thumbv7em-none-eabihf", board="mps2", machine="mps2-an500", nanoseconds=320, unicorn="CORTEX_M7"),
-    _arm(
-        "cortex-m33",
-        "thumbv8m.main-none-eabihf",
-        board="mps2-an505",
-        machine="mps2-an505",
-        nanoseconds=400,
-        unicorn="CORTEX_M33",
-    ),
-    _arm("cortex-m55", "thumbv8.1m.main-none-eabihf", board="mps3-an547", machine="mps3-an547", nanoseconds=250),
-    Machine(
-        "riscv32",
-        "riscv32",
-        "riscv32-unknown-elf",
-        ("-march=rv32imac", "-mabi=ilp32"),
-        ("riscv32-freestanding", "generic_rv32+m+a+c"),
-        "virt",
-        ("qemu-system-riscv32", "virt"),
-        unicorn="RISCV32",
-    ),
-)
-MACHINES = {machine.target: machine for machine in _ALL}
+_BARE = {target.name: _machine(target) for target in (*TARGETS, *MORE_TARGETS)}
+_CORTEX = sorted((name for name in _BARE if name != "riscv32"), key=lambda name: int(name.removeprefix("cortex-m")))
+MACHINES = {"host": Machine("host", "host")} | {name: _BARE[name] for name in (*_CORTEX, "riscv32")}
 
 
 def machine_of(target: str) -> Machine:

@@ -134,12 +134,6 @@ def test_under_zephyr_the_module_is_a_library_of_the_image(digits: Path, words: 
     assert (digits / "zephyr" / "module.yml").read_text().splitlines()[1:] == ["name: qleaky_digits", "build:", "  cmake: ."]
 
 
-def test_the_module_yml_is_yaml_where_a_parser_is_installed(digits: Path) -> None:
-    yaml = pytest.importorskip("yaml")
-    found = yaml.safe_load((digits / "zephyr" / "module.yml").read_text())
-    assert found == {"name": "qleaky_digits", "build": {"cmake": "."}}
-
-
 def test_platformio_compiles_the_model_and_neither_ports_nor_vectors(digits: Path) -> None:
     found = json.loads((digits / "library.json").read_text())
     assert found["name"] == "digits"
