@@ -60,6 +60,7 @@ def test_it_hears_recordings_of_yours(tmp_path: Path) -> None:
     assert re.fullmatch(r"[01] of 1 right; all are what the reference hears\.", ran.stdout.splitlines()[-1])
 
 
+@pytest.mark.nightly
 def test_it_runs_on_this_computer_too(tmp_path: Path) -> None:
     tones(tmp_path / "noise.wav", 2)
     ran = call("--wav", tmp_path / "noise.wav", "--core", "host")

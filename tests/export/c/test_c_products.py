@@ -62,7 +62,9 @@ def test_random_weights_of_every_width_and_every_last_group(tmp_path: Path, comm
     assert_equal(cases, list(weights.values()), tmp_path, command)
 
 
-@pytest.mark.parametrize("outputs", [2, 8, 10, 40])
+@pytest.mark.parametrize(
+    "outputs", [2, 10, pytest.param(8, marks=pytest.mark.nightly), pytest.param(40, marks=pytest.mark.nightly)]
+)
 def test_the_largest_weights_with_every_input_around_the_flush_interval(tmp_path: Path, outputs: int) -> None:
     weights, cases = [], []
     for bits, (low, high) in RANGES.items():
