@@ -82,7 +82,7 @@ def prepare(name: str, case: Case, into: Path) -> Prepared:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(data)
     rates = spike_rates(network, codes)
-    return Prepared(name, Folder(folder, model, golden, False), model, step_parts(network, rates), code_parts(network))
+    return Prepared(name, Folder(folder, model, golden, changed=()), model, step_parts(network, rates), code_parts(network))
 
 
 def fit(rows: list[Mapping[str, float]], wanted: list[int]) -> dict[str, float]:

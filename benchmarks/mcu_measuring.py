@@ -67,7 +67,7 @@ def measured(
     flags = (*own, *flags)
     model = c_model(work.network, dsp=bool(own))
     with tempfile.TemporaryDirectory(prefix="qleaky-") as name:
-        folder = Folder(Path(name), model, golden_of(work.network, work.codes), altered=False)
+        folder = Folder(Path(name), model, golden_of(work.network, work.codes), changed=())
         write(folder, replaced or {})
         try:
             report = folder.check(target, flags=flags)
