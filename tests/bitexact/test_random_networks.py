@@ -122,7 +122,7 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 
 
 @seed(0)
-@settings(max_examples=30, suppress_health_check=QUIET, deadline=None)
+@settings(max_examples=50, suppress_health_check=QUIET, deadline=None)
 @given(drawn=networks() | networks() | chains())
 def test_random_networks_agree_everywhere(drawn: Drawn, tmp_path: Path, liveliness: Liveliness) -> None:
     """Every network in all three forms, each in another carrier."""

@@ -27,6 +27,7 @@ TARGETS = {
 }
 # A library is expected, and called where the compiler sees fit; headers of the host are none of another machine.
 HOSTED = {target: ["-nostdlibinc"] if target != "gcc" else [] for target in TARGETS}
+RARE = [pytest.param(level, marks=pytest.mark.nightly) for level in ("-O0", "-Os")]
 MODELS = ["conv of two groups", "two layers in a loop", "concat"]
 
 
@@ -51,7 +52,7 @@ def undefined(*objects: Path) -> set[str]:
     return asked - given
 
 
-@pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize("level", [*RARE, "-O2", "-O3"])
 @pytest.mark.parametrize("target", ["thumbv6m", "rv32", "gcc"])
 def test_nothing_is_left_to_a_library(target: str, level: str, tmp_path: Path) -> None:
     """No memcpy and no memset, no division, no multiplication of 64 bits; and the state has the size that was computed."""
