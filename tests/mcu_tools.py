@@ -28,8 +28,9 @@ def need_program(*names: str) -> None:
         need(shutil.which(name), name, f"apt-get install {packages.get(name, name)}")
 
 
-def need_package(name: str) -> None:
-    need(find_spec(name), f"the package {name}", "pip install 'qleaky[mcu]'")
+def need_package(*names: str, extra: str = "mcu") -> None:
+    for name in names:
+        need(find_spec(name), f"the package {name}", f"pip install 'qleaky[{extra}]'")
 
 
 def need_tools(target: str) -> None:

@@ -36,7 +36,7 @@ def golden_runs(network: IntegerNetwork, inputs: Any = None, *, samples: int | N
     """
     count = affordable_samples(network) if samples is None else samples
     if count < 0 or (count == 0 and inputs is None):
-        raise InputError(f"golden_runs: samples={count}; ask for at least 1, or pass inputs.")
+        raise InputError(f"golden vectors: samples={count}; ask for at least 1, or pass inputs.")
     found = [vectors(network, samples=count, seed=seed).codes] if count else []
     given = [] if inputs is None else [network.encode_all(inputs)]
     return golden_of(network, {i.name: _joined(i, [codes[i.name] for codes in found + given]) for i in network.inputs})

@@ -1,23 +1,18 @@
 """Compilers and builds, called from tests."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from mcu_tools import need_program
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-pedantic", "-Werror"]
 
 
 def tool(name: str) -> str:
     """A program that must be there in CI, and is asked for elsewhere."""
-    found = shutil.which(name)
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"{name} is missing")
-    if found is None:
-        pytest.skip(f"{name} is missing")
-    return found
+    need_program(name)
+    return shutil.which(name) or name
 
 
 def call(*command: object, cwd: Path | None = None) -> str:

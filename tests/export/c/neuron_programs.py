@@ -1,6 +1,5 @@
 """Programs that step neurons: every state and current of each layer, or random ones, through the generated C."""
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +146,3 @@ def build(folder: Path, text: str, compiler: str = "gcc", flags: list[str] = SAN
 def results(binary: Path, index: int, cases: NDArray[np.int32]) -> NDArray[np.int32]:
     done = subprocess.run([str(binary), str(index)], input=cases.tobytes(), capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.int32).reshape(-1, 4)
-
-
-def has(compiler: str) -> bool:
-    return shutil.which(compiler) is not None

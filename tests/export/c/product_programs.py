@@ -1,14 +1,12 @@
 """Programs for the host that call products on given inputs and print their sums."""
 
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 
 import numpy as np
-import pytest
+from c_tools import tool
 from numpy.typing import NDArray
 
 from qleaky._share import shared_folder
@@ -38,11 +36,7 @@ class Case:
 
 def compiler(name: str) -> str:
     """A compiler; one that is missing fails in CI and is a visible skip elsewhere."""
-    if (path := which(name)) is not None:
-        return path
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{name} is not installed.")
-    pytest.skip(f"{name} is not installed")
+    return tool(name)
 
 
 def sums(cases: Sequence[Case], folder: Path, *, command: Sequence[str]) -> list[NDArray[np.int64]]:

@@ -9,6 +9,7 @@ from typing import Any
 import handmade
 import numpy as np
 import pytest
+from mcu_tools import need_package
 
 from qleaky import IntegerNetwork
 from qleaky.c_export import CExport
@@ -125,8 +126,7 @@ def test_a_board_that_cannot_hold_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_c_of_every_layer_is_proved_before_it_is_written(contract: Path) -> None:
-    pytest.importorskip("z3")
-    pytest.importorskip("pycparser")
+    need_package("z3", "pycparser", extra="prove")
     ran = call("c", contract, "-o", contract.parent / "out", "--prove")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "proved    lif: the step equals its 64-bit specification" in ran.stdout

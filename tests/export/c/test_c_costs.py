@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
+from mcu_tools import need_program
 
 ROOT = Path(__file__).resolve().parents[3]
 BENCHMARKS = ROOT / "benchmarks"
@@ -90,10 +90,7 @@ def test_a_missed_target_is_said(table: Any) -> None:
 
 @pytest.mark.nightly
 def test_no_step_costs_more_than_the_baseline_says() -> None:
-    if missing := [tool for tool in TOOLS if which(tool) is None]:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{', '.join(missing)} must be installed.")
-        pytest.skip(f"{', '.join(missing)} are not installed")
+    need_program(*TOOLS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(BENCHMARKS / "mcu.py"), "--check"]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -1,11 +1,11 @@
 """The C of a neuron equals the reference on every state and current of small layers, and on random ones of wide layers."""
 
-import os
 import subprocess
 
 import numpy as np
 import pytest
-from neuron_programs import HEAD, SANITIZED, WARNINGS, Case, build, has, program, results
+from mcu_tools import need_program
+from neuron_programs import HEAD, SANITIZED, WARNINGS, Case, build, program, results
 from small_neurons import draw
 
 from qleaky import QFormat
@@ -21,9 +21,7 @@ WIDE = range(1000, 1060)
 
 
 def needs(compiler: str) -> None:
-    if not has(compiler):
-        assert not os.environ.get("CI"), f"{compiler} is missing, and CI must have it"
-        pytest.skip(f"needs {compiler}")
+    need_program(compiler)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Faults in packed lanes, encoders and arrays are refuted, and the compiled C does with the numbers what the proof says."""
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import provers  # noqa: F401
 import pytest
-from neuron_programs import has
+from mcu_tools import need_program
 from small_models import SPIKES, packed
 
 from qleaky import IntegerNetwork, QFormat
@@ -90,9 +89,7 @@ def test_lanes_of_8_bits_that_are_emptied_too_late_are_refuted(bits: int, larges
 
 def first_sum(events: int, field: int, folder: Path) -> int:
     """What a kernel of the runtime sums up for so many events of one field."""
-    if not has("gcc"):
-        assert not os.environ.get("CI"), "gcc is missing, and CI must have it"
-        pytest.skip("needs gcc")
+    need_program("gcc")
     source = folder / "sum.c"
     source.write_text(
         f'#include "qleaky_lanes.h"\n#include <stdio.h>\nint main(void) {{ static const uint32_t rows[1] = {{{field}u}};'

@@ -1,6 +1,5 @@
 """A fault in the C of a neuron is refuted by numbers for which the compiled C, and the reference, do what the proof says."""
 
-import os
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 import provers  # noqa: F401
 import pytest
-from neuron_programs import Case, build, has, program, results
+from mcu_tools import need_program
+from neuron_programs import Case, build, program, results
 from small_models import prove
 
 from qleaky import QFormat
@@ -115,9 +115,7 @@ MUTANTS = [
 
 @pytest.fixture
 def compiler() -> str:
-    if not has("gcc"):
-        assert not os.environ.get("CI"), "gcc is missing, and CI must have it"
-        pytest.skip("needs gcc")
+    need_program("gcc")
     return "gcc"
 
 
